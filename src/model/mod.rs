@@ -1,0 +1,11 @@
+//! Values and rules: what is wanted, what is held, what is left to do.
+//!
+//! **Invariant:** no async, no I/O, no clock; the same input gives the same output.
+
+pub mod image;
+
+pub mod manifest;
+
+pub mod imageset;
+
+pub mod policy;

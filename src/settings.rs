@@ -1,0 +1,115 @@
+//! The daemon's own YAML: what the site decides, every key of it explained in `packaging/imagesetd.yaml`.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::model::policy::{Policy, SourcePolicy};
+
+/// Everything the settings file says, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The watched directory.
+    pub directory: PathBuf,
+    /// Keeps the directory at a branch's head, where asked for.
+    pub git: Option<Git>,
+    /// Where the daemon keeps what it has to remember.
+    pub state: PathBuf,
+    /// The output folder for cluster documents.
+    pub output: PathBuf,
+    /// Where clients connect.
+    pub listen: Vec<Listen>,
+    /// The group that owns the Unix socket.
+    pub socket_group: Option<String>,
+    /// The credentials file, instead of the usual places.
+    pub authfile: Option<PathBuf>,
+    /// What holds for image sets that no override matches.
+    pub defaults: Policy,
+    /// What holds for some image sets instead, the first match wins key by key.
+    pub image_sets: Vec<Override>,
+    /// `mirrorSourcePolicy` by source, the first match wins.
+    pub mirror_source_policies: Vec<SourcePolicy>,
+    /// Where update graphs come from.
+    pub update_service: UpdateService,
+    /// How registries are reached, by host.
+    pub registries: Vec<RegistryAccess>,
+    /// The directory counts as settled after this long without a change, where Git does not tell.
+    pub settle: Duration,
+    /// The directory is looked at this often even without an event.
+    pub rescan: Duration,
+    /// How many images are copied side by side.
+    pub parallel_images: usize,
+    /// How many blobs are transferred side by side.
+    pub parallel_blobs: usize,
+    /// How often a transient failure is tried again.
+    pub retries: u32,
+    /// How long a stop waits for what is in flight.
+    pub shutdown_timeout: Duration,
+    /// How many plans are kept per image set.
+    pub keep_plans: usize,
+    /// How many runs are kept per image set.
+    pub keep_runs: usize,
+}
+
+/// `git`: the agent keeps the directory at the head of a branch by running the system's `git`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Git {
+    /// What `git fetch` is given.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// How often it is fetched.
+    pub interval: Duration,
+}
+
+/// An entry of `listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `unix:///path`
+    Unix(PathBuf),
+    /// `tcp://address:port`, loopback only.
+    Tcp(std::net::SocketAddr),
+}
+
+/// `image_sets[]`: what is different for the image sets whose name matches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Override {
+    /// A pattern of image set names, see [`crate::model::policy::matches`].
+    pub name: String,
+    /// See [`Policy::target`].
+    pub target: Option<crate::model::policy::Target>,
+    /// See [`Policy::apply`].
+    pub apply: Option<crate::model::policy::ApplyMode>,
+    /// See [`Policy::on_refresh`].
+    pub on_refresh: Option<crate::model::policy::OnRefresh>,
+    /// See [`Policy::refresh`].
+    pub refresh: Option<Duration>,
+    /// See [`Policy::max_bytes`].
+    pub max_bytes: Option<u64>,
+    /// See [`Policy::mirror_scope`].
+    pub mirror_scope: Option<crate::model::policy::MirrorScope>,
+    /// See [`Policy::ignore_release_signatures`].
+    pub ignore_release_signatures: Option<bool>,
+    /// See [`Policy::conditional_updates`].
+    pub conditional_updates: Option<bool>,
+}
+
+/// `update_service`: base URLs of Cincinnati graphs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateService {
+    /// For OpenShift.
+    pub ocp: url::Url,
+    /// For OKD.
+    pub okd: url::Url,
+}
+
+/// `registries[]`: how one registry is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryAccess {
+    /// `host[:port]`.
+    pub host: crate::model::image::Registry,
+    /// Plain HTTP instead of HTTPS.
+    pub plain_http: bool,
+    /// HTTPS without checking the certificate.
+    pub skip_tls_verify: bool,
+    /// A PEM file with further CA certificates.
+    pub ca_file: Option<PathBuf>,
+}
