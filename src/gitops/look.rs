@@ -375,3 +375,377 @@ fn see(directory: &Path, place: &Path, repository: Option<&Repository>) -> Seen 
         Err(e) => Seen::Unreadable(e.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::gitops::{Unreadable, testing::Repo};
+
+    async fn look(directory: &Path) -> Found {
+        Looker::new(directory.to_owned()).look().await.found
+    }
+
+    /// Returns the revision and the files' names, for committed files only.
+    fn committed(found: Found) -> (String, Vec<String>) {
+        match found {
+            Found::Committed(checkout) => brief(&checkout),
+            other => panic!("not as committed: {other:?}"),
+        }
+    }
+
+    fn uncommitted(found: Found) -> (String, Vec<String>) {
+        match found {
+            Found::Files(checkout) => brief(&checkout),
+            other => panic!("vouched for, or no files: {other:?}"),
+        }
+    }
+
+    fn brief(checkout: &Checkout) -> (String, Vec<String>) {
+        let names = checkout.files.iter().map(|f| f.name.clone()).collect();
+        (checkout.revision.to_string(), names)
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&n| n.to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_clean_work_tree_carries_branch_and_commit() {
+        let repo = Repo::new();
+        repo.write("a.yaml", "a");
+        repo.write("README.md", "r");
+        let commit = repo.commit("1");
+        let expected = (format!("main@sha1:{commit}"), names(&["a.yaml"]));
+        assert_eq!(committed(look(&repo.top).await), expected);
+        // What is not looked at makes nothing dirty.
+        repo.write("README.md", "changed");
+        repo.write("notes.txt", "new");
+        repo.write(".b.yaml.Xq81Ab", "half");
+        assert_eq!(committed(look(&repo.top).await), expected);
+    }
+
+    #[tokio::test]
+    async fn a_subfolder_concerns_itself_only() {
+        let repo = Repo::new();
+        repo.write("sets/prod/a b.yaml", "a");
+        repo.write("other/x.yaml", "x");
+        let commit = repo.commit("1");
+        repo.write("other/x.yaml", "changed");
+        assert_eq!(
+            committed(look(&repo.top.join("sets")).await),
+            (format!("main@sha1:{commit}"), names(&["prod/a b.yaml"]))
+        );
+    }
+
+    #[tokio::test]
+    async fn edits_untracked_and_missing_files_are_dirty() {
+        let repo = Repo::new();
+        repo.write("a.yaml", "a");
+        repo.write("b.yaml", "b");
+        let commit = repo.commit("1");
+        let dirty = format!("main@sha1:{commit}+dirty");
+        repo.write("a.yaml", "A");
+        let all = names(&["a.yaml", "b.yaml"]);
+        assert_eq!(uncommitted(look(&repo.top).await), (dirty.clone(), all));
+        repo.git(&["checkout", "--quiet", "."]);
+        repo.write("c/c.yml", "c");
+        let more = names(&["a.yaml", "b.yaml", "c/c.yml"]);
+        assert_eq!(uncommitted(look(&repo.top).await), (dirty.clone(), more));
+        fs::remove_dir_all(repo.top.join("c")).unwrap();
+        fs::remove_file(repo.top.join("b.yaml")).unwrap();
+        assert_eq!(
+            uncommitted(look(&repo.top).await),
+            (dirty, names(&["a.yaml"]))
+        );
+    }
+
+    #[tokio::test]
+    async fn detached_worktrees_and_sha256_repositories_are_named_so() {
+        let repo = Repo::with(&["--object-format=sha256"]);
+        repo.write("a.yaml", "a");
+        let commit = repo.commit("1");
+        assert_eq!(commit.len(), 64);
+        repo.git(&["worktree", "add", "--quiet", "--detach", "../linked"]);
+        let linked = repo.temp.path().join("linked");
+        assert!(linked.join(".git").is_file());
+        assert_eq!(
+            committed(look(&linked).await),
+            (format!("HEAD@sha256:{commit}"), names(&["a.yaml"]))
+        );
+        repo.git(&["switch", "--quiet", "-c", "feature/x"]);
+        assert_eq!(
+            committed(look(&repo.top).await).0,
+            format!("feature/x@sha256:{commit}")
+        );
+    }
+
+    #[tokio::test]
+    async fn locks_and_unfinished_merges_are_busy() {
+        let repo = Repo::new();
+        repo.write("sets/a.yaml", "a");
+        repo.commit("1");
+        for (file, what) in IN_GIT {
+            let path = repo.top.join(".git").join(file);
+            fs::write(&path, "").unwrap();
+            let expected = format!(
+                "{what} is under way in `{}` (`{}` exists); finish or abort it, and remove that if no git is running",
+                repo.top.display(),
+                path.display()
+            );
+            assert_eq!(
+                look(&repo.top.join("sets")).await,
+                Found::Busy(expected.clone())
+            );
+            // Git has removed the folder for a moment.
+            assert_eq!(look(&repo.top.join("gone")).await, Found::Busy(expected));
+            fs::remove_file(&path).unwrap();
+        }
+        committed(look(&repo.top.join("sets")).await);
+    }
+
+    const IN_GIT: [(&str, &str); 3] = [
+        ("index.lock", "a git command"),
+        ("MERGE_HEAD", "a merge"),
+        ("rebase-merge", "a rebase"),
+    ];
+
+    #[tokio::test]
+    async fn a_merge_conflict_is_never_a_checkout() {
+        let repo = Repo::new();
+        repo.write("a.yaml", "a\n");
+        repo.commit("1");
+        repo.git(&["switch", "--quiet", "-c", "other"]);
+        repo.write("a.yaml", "other\n");
+        repo.commit("2");
+        repo.git(&["switch", "--quiet", "main"]);
+        repo.write("a.yaml", "main\n");
+        repo.commit("3");
+        let merged = std::process::Command::new("git")
+            .current_dir(&repo.top)
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+            .args(["merge", "--quiet", "other"])
+            .output()
+            .unwrap();
+        assert!(!merged.status.success());
+        assert!(matches!(look(&repo.top).await, Found::Busy(_)));
+        repo.git(&["merge", "--abort"]);
+        committed(look(&repo.top).await);
+    }
+
+    #[tokio::test]
+    async fn deleting_the_last_file_counts_once_it_is_committed() {
+        let repo = Repo::new();
+        repo.write("sets/a.yaml", "a");
+        repo.write("README.md", "r");
+        let first = repo.commit("1");
+        let sets = repo.top.join("sets");
+        fs::remove_file(sets.join("a.yaml")).unwrap();
+        assert_eq!(
+            look(&sets).await,
+            Found::Missing(format!(
+                "`{}` has no YAML file, but commit {first} has 1 there; restore them with `git checkout`, or commit their deletion",
+                sets.display()
+            ))
+        );
+        let second = repo.commit("2");
+        let nothing = (format!("main@sha1:{second}"), Vec::new());
+        assert_eq!(committed(look(&sets).await), nothing);
+        // As git leaves it on another machine that pulls this commit.
+        fs::remove_dir(&sets).unwrap();
+        assert_eq!(committed(look(&sets).await), nothing);
+        // A name that never was in the history is a misspelt one.
+        assert!(matches!(
+            look(&repo.top.join("stes")).await,
+            Found::Missing(_)
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_empty_folder_in_somebody_elses_work_tree_is_missing() {
+        let repo = Repo::new();
+        repo.write("hosts", "h");
+        repo.commit("1");
+        let mount = repo.top.join("mount");
+        fs::create_dir(&mount).unwrap();
+        assert!(matches!(look(&mount).await, Found::Missing(_)));
+        // Mounted, it has nothing to do with that commit.
+        repo.write("mount/a.yaml", "a");
+        let (revision, _) = uncommitted(look(&mount).await);
+        assert!(revision.starts_with("sha256:"), "{revision}");
+    }
+
+    #[tokio::test]
+    async fn a_repository_without_a_commit_is_like_none() {
+        let repo = Repo::new();
+        assert!(matches!(look(&repo.top).await, Found::Missing(_)));
+        repo.write("a.yaml", "a");
+        let (revision, _) = uncommitted(look(&repo.top).await);
+        assert!(revision.starts_with("sha256:"), "{revision}");
+    }
+
+    #[tokio::test]
+    async fn a_work_tree_of_another_user_is_read() {
+        let repo = Repo::new();
+        repo.write("sets/a.yaml", "a");
+        let commit = repo.commit("1");
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let other = Some(nix::unistd::Uid::from_raw(12345));
+        for path in [repo.top.join(".git"), repo.top.clone()] {
+            nix::unistd::chown(&path, other, None).unwrap();
+        }
+        let refused = std::process::Command::new("git")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .current_dir(&repo.top)
+            .args(["status"])
+            .output()
+            .unwrap();
+        assert!(!refused.status.success(), "git does not mind the owner");
+        assert_eq!(
+            committed(look(&repo.top.join("sets")).await).0,
+            format!("main@sha1:{commit}")
+        );
+    }
+
+    #[tokio::test]
+    async fn programs_that_a_repository_names_are_not_run() {
+        let repo = Repo::new();
+        repo.write("a.yaml", "a");
+        repo.write(".gitattributes", "*.yaml filter=evil\n");
+        repo.commit("1");
+        let mark = repo.temp.path().join("ran");
+        let touch = format!("touch {}", mark.display());
+        for key in ["core.fsmonitor", "filter.evil.clean", "core.pager"] {
+            repo.git(&["config", key, &touch]);
+        }
+        repo.write("a.yaml", "changed");
+        uncommitted(look(&repo.top).await);
+        assert!(!mark.exists());
+    }
+
+    #[tokio::test]
+    async fn committed_links_are_followed_and_compared() {
+        let repo = Repo::new();
+        repo.write("shared/c.yaml", "c");
+        repo.write("sets/a.yaml", "a");
+        symlink("../shared/c.yaml", repo.top.join("sets/c.yaml")).unwrap();
+        symlink("../shared", repo.top.join("sets/more")).unwrap();
+        let commit = repo.commit("1");
+        let sets = repo.top.join("sets");
+        assert_eq!(
+            committed(look(&sets).await),
+            (
+                format!("main@sha1:{commit}"),
+                names(&["a.yaml", "c.yaml", "more/c.yaml"])
+            )
+        );
+        repo.write("shared/c.yaml", "changed");
+        uncommitted(look(&sets).await);
+        repo.git(&["checkout", "--quiet", "."]);
+        fs::remove_file(sets.join("c.yaml")).unwrap();
+        symlink("a.yaml", sets.join("c.yaml")).unwrap();
+        uncommitted(look(&sets).await);
+        repo.git(&["checkout", "--quiet", "."]);
+        fs::remove_file(repo.top.join("shared/c.yaml")).unwrap();
+        uncommitted(look(&sets).await);
+    }
+
+    #[tokio::test]
+    async fn a_committed_link_to_a_secret_is_not_followed() {
+        let repo = Repo::new();
+        let secret = repo.temp.path().join("auth.json");
+        fs::write(&secret, "secret").unwrap();
+        symlink(&secret, repo.top.join("a.yaml")).unwrap();
+        repo.commit("1");
+        let Found::Committed(checkout) = look(&repo.top).await else {
+            panic!("not as committed");
+        };
+        assert_eq!(
+            checkout.files[0].bytes,
+            Err(Unreadable::LeadsOut(secret.display().to_string()))
+        );
+    }
+
+    #[tokio::test]
+    async fn files_outside_of_git_are_named_by_what_they_hold() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("b.yaml"), "b").unwrap();
+        fs::create_dir(temp.path().join("a")).unwrap();
+        fs::write(temp.path().join("a/a.yml"), "a").unwrap();
+        let printed = std::process::Command::new("sh")
+            .current_dir(temp.path())
+            .args(["-c", "sha256sum a/a.yml b.yaml | sha256sum | cut -d' ' -f1"])
+            .output()
+            .unwrap();
+        let sum = String::from_utf8(printed.stdout).unwrap();
+        assert_eq!(
+            uncommitted(look(temp.path()).await),
+            (
+                format!("sha256:{}", sum.trim()),
+                names(&["a/a.yml", "b.yaml"])
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn no_directory_and_an_empty_one_say_what_to_do() {
+        let temp = tempfile::tempdir().unwrap();
+        let gone = temp.path().join("gone");
+        assert_eq!(
+            look(&gone).await,
+            Found::Missing(format!(
+                "the directory `{}` does not exist; create it, mount it, or correct `directory`",
+                gone.display()
+            ))
+        );
+        assert_eq!(
+            look(temp.path()).await,
+            Found::Missing(format!(
+                "the directory `{}` holds no YAML file; nothing is changed, since a disk that is not mounted looks the same",
+                temp.path().display()
+            ))
+        );
+        let file = temp.path().join("a.yaml");
+        fs::write(&file, "a").unwrap();
+        assert_eq!(
+            look(&file).await,
+            Found::Missing(format!(
+                "`{}` is not a folder; let `directory` name the folder that holds the image sets",
+                file.display()
+            ))
+        );
+        symlink("loop", temp.path().join("loop")).unwrap();
+        assert!(matches!(
+            look(&temp.path().join("loop")).await,
+            Found::Missing(_)
+        ));
+    }
+
+    #[tokio::test]
+    async fn links_on_the_way_are_watched_where_they_stand() {
+        let temp = tempfile::tempdir().unwrap();
+        let top = temp.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("data/rev1/sets")).unwrap();
+        fs::write(top.join("data/rev1/sets/a.yaml"), "a").unwrap();
+        fs::create_dir(top.join("links")).unwrap();
+        symlink("rev1", top.join("data/current")).unwrap();
+        symlink("../data/current", top.join("links/link")).unwrap();
+        let mut looker = Looker::new(top.join("links/link/sets"));
+        let folders = looker.look().await.folders.unwrap();
+        let folders: Vec<_> = folders.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(
+            folders,
+            [
+                top.join("data/rev1/sets"),
+                top.join("data"),
+                top.join("data/rev1"),
+                top.join("links")
+            ]
+        );
+    }
+}

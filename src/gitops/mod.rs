@@ -35,6 +35,9 @@ mod watcher;
 
 mod sync;
 
+#[cfg(test)]
+mod testing;
+
 pub use git::Error as GitError;
 pub use revision::Revision;
 pub use sync::{Error as SyncError, GitSync, SyncState};
