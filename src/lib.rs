@@ -2,4 +2,6 @@
 
 pub mod model;
 
+pub mod gitops;
+
 pub mod settings;
