@@ -11,7 +11,9 @@ use imagesetd::model::{
     imageset::{Channel, ChannelType, PlatformSpec},
     release::{
         graph::Graph,
+        names::{component_tag, release_tag},
         path::{PathError, path},
+        payload::{BootImage, Files, Payload},
         select::{GraphKey, Graphs, Options, Selection, select},
     },
 };
@@ -134,4 +136,44 @@ fn real_channel_selects_what_its_versions_say() {
         versions("4.12.0", "4.13.43", true, false),
         ["4.12.0", "4.12.58", "4.13.43"]
     );
+}
+
+#[test]
+fn real_payload_is_read_whole() {
+    let (Some(references), Some(metadata), Some(boot)) = (
+        real_data("release/image-references"),
+        real_data("release/release-metadata"),
+        real_data("release/0000_50_installer_coreos-bootimages.yaml"),
+    ) else {
+        return;
+    };
+    let payload = Payload::parse(Files {
+        image_references: &references,
+        release_metadata: Some(&metadata),
+        boot_images: Some(&boot),
+    })
+    .unwrap();
+    assert_eq!(payload.version, v("4.12.0"));
+    assert_eq!(
+        (payload.components.len(), payload.unreadable),
+        (183, vec![])
+    );
+    assert_eq!(
+        payload.components[0].image.to_string(),
+        "quay.io/openshift-release-dev/ocp-v4.0-art-dev@sha256:f30638f60452062aba36a26ee6c036feead2f03b28f2c47f2b0a991e4182331e"
+    );
+    let release = release_tag(ChannelType::Ocp, &payload.version, "amd64").unwrap();
+    let tags: BTreeSet<String> = payload
+        .components
+        .iter()
+        .map(|c| component_tag(&release, &c.name).unwrap().to_string())
+        .collect();
+    assert_eq!(tags.len(), 183);
+    assert!(tags.contains("4.12.0-x86_64-agent-installer-api-server"));
+    assert!(matches!(payload.kubevirt["x86_64"], BootImage::Image(_)));
+    assert!(matches!(
+        payload.kubevirt["s390x"],
+        BootImage::Unreadable(_)
+    ));
+    assert_eq!(payload.kubevirt.len(), 2);
 }

@@ -15,6 +15,10 @@ mod range;
 
 pub mod select;
 
+pub mod payload;
+
+pub mod names;
+
 use semver::{BuildMetadata, Version};
 
 /// Returns the version without its build metadata, which semantic versioning gives no say in precedence: `4.13.0+amd64` and
