@@ -5,3 +5,5 @@ pub mod model;
 pub mod settings;
 
 pub mod grpc;
+
+pub mod cli;
