@@ -2,10 +2,18 @@
 
 pub mod connect;
 
+pub mod diff;
+
 pub mod failure;
+
+pub mod files;
 
 pub mod json;
 
 pub mod output;
+
+pub mod plan;
+
+pub mod problems;
 
 pub mod text;

@@ -63,7 +63,7 @@ pub fn revision(text: &str) -> String {
 const SHORTEST: usize = 6;
 
 /// Returns the beginning of `id` that none of `others` shares, [`SHORTEST`] digits at least.
-pub fn short<'a>(id: &'a str, others: impl IntoIterator<Item = &'a str>) -> &'a str {
+pub fn short<'a, 'b>(id: &'a str, others: impl IntoIterator<Item = &'b str>) -> &'a str {
     let shared = others
         .into_iter()
         .filter(|other| *other != id)
