@@ -1,8 +1,12 @@
 //! The command line: one file a verb; text for people, one JSON document for machines.
 
+pub mod apply;
+
 pub mod connect;
 
 pub mod diff;
+
+pub mod duration;
 
 pub mod failure;
 
@@ -16,4 +20,8 @@ pub mod plan;
 
 pub mod problems;
 
+pub mod runs;
+
 pub mod text;
+
+pub mod watch;
