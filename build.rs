@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.join("imageset_descriptor.bin"),
         compiler.encode_file_descriptor_set(),
     )?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    let mut messages = tonic_prost_build::Config::new();
+    messages.enable_type_names();
+    tonic_prost_build::configure()
+        .compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
     Ok(())
 }

@@ -1,0 +1,168 @@
+//! `imagesetd apply`: runs a plan, or attaches to the run that does.
+
+use std::time::Duration;
+
+use tokio_stream::StreamExt;
+use tonic::Code;
+
+use crate::{
+    cli::{
+        connect::{Asking, Client},
+        duration,
+        failure::{Exit, Failure},
+        output::{self, Output},
+        plan,
+        watch::{self, Ending, View},
+    },
+    grpc::v1::{ApplyPlanRequest, Freshness, ListPlansRequest, PendingReason, Plan},
+};
+
+/// Applies a plan. The run belongs to the daemon: hanging up stops nothing, calling again attaches to it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Plan id, or the beginning of it, or image set whose newest fresh plan is meant; asks where neither is named
+    #[arg(value_name = "SET|ID")]
+    what: Option<String>,
+    /// Begin the run and leave it to the daemon
+    #[arg(long, conflicts_with = "timeout")]
+    detach: bool,
+    /// Leave the run to the daemon after this long, with exit code 7 (`90s`, `2h`)
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// Runs the verb.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let output = arguments.asking.output;
+    let mut client = arguments.asking.connection.connect().await?;
+    let request = match &arguments.what {
+        Some(what) => named(&mut client, what).await?,
+        None => match choose(&mut client).await? {
+            Some(plan_id) => ApplyPlanRequest {
+                plan_id,
+                ..ApplyPlanRequest::default()
+            },
+            None => return Ok(Exit::Done),
+        },
+    };
+    let events = client.apply_plan(request).await?.into_inner();
+    let events = events.filter_map(|answer| answer.map(|answer| answer.event).transpose());
+    if arguments.detach {
+        return match watch::first(events).await? {
+            Ending::Finished(run) => {
+                watch::conclude(&mut client, output, Ending::Finished(run)).await
+            }
+            Ending::TimedOut(run) | Ending::Interrupted(run) => watch::detached(output, run),
+        };
+    }
+    let begun = |run: &crate::grpc::v1::Run| {
+        if output == Output::Text {
+            output::say(&format!(
+                "Run {} of {} at {}",
+                run.id,
+                run.image_set,
+                crate::cli::text::revision(&run.revision)
+            ));
+        }
+    };
+    let ending = watch::follow(events, &mut View::new(output), arguments.timeout, begun).await?;
+    watch::conclude(&mut client, output, ending).await
+}
+
+/// Finds out whether a plan or an image set is named: what looks like an id and is none may be an image set.
+async fn named(client: &mut Client, what: &str) -> Result<ApplyPlanRequest, Failure> {
+    let set = ApplyPlanRequest {
+        image_set: what.to_owned(),
+        ..ApplyPlanRequest::default()
+    };
+    if !could_be_an_id(what) {
+        return Ok(set);
+    }
+    match plan::get(client, what).await {
+        Ok(plan) => Ok(ApplyPlanRequest {
+            plan_id: plan.id,
+            ..ApplyPlanRequest::default()
+        }),
+        Err(failure) if failure.grpc == Code::NotFound && !is_surely_an_id(what) => Ok(set),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn could_be_an_id(text: &str) -> bool {
+    (4..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_surely_an_id(text: &str) -> bool {
+    text.len() == 64
+}
+
+/// Shows the newest fresh plan and asks whether to apply it; none where the answer is no.
+async fn choose(client: &mut Client) -> Result<Option<String>, Failure> {
+    if !output::someone_is_there() {
+        return Err(Failure::usage(
+            "name a plan or an image set: `imagesetd apply SET|ID`; only on a terminal it can be asked for",
+        ));
+    }
+    let request = ListPlansRequest {
+        page_size: 1000,
+        ..ListPlansRequest::default()
+    };
+    let plans = client.list_plans(request).await?.into_inner().plans;
+    let Some(newest) = plans.iter().find(|plan| can_be_applied(plan)) else {
+        return Err(Failure::precondition(
+            "NO_FRESH_PLAN",
+            "there is no fresh plan to apply; make one with `imagesetd plan`",
+        ));
+    };
+    let plan = plan::get(client, &newest.id).await?;
+    let ids: Vec<String> = plans.into_iter().map(|plan| plan.id).collect();
+    output::say(&plan::text::plan(&plan, plan::short_of(&plan.id, &ids)));
+    Ok(output::ask("Apply it?")?.then_some(plan.id))
+}
+
+fn can_be_applied(plan: &Plan) -> bool {
+    plan.freshness() == Freshness::Fresh
+        && plan.pending_reason() != PendingReason::Preview
+        && plan.step_count > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_from_image_sets() {
+        let looks = ["4f1c9a", "prod/ocp-4.16", "ocp", "4F1C9A", "bad", "face"];
+        assert_eq!(
+            looks.map(could_be_an_id),
+            [true, false, false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn neither_previews_nor_empty_plans_are_offered() {
+        let fresh = Plan {
+            freshness: Freshness::Fresh.into(),
+            step_count: 1,
+            ..Plan::default()
+        };
+        let stale = Plan {
+            freshness: Freshness::Stale.into(),
+            ..fresh.clone()
+        };
+        let preview = Plan {
+            pending_reason: PendingReason::Preview.into(),
+            ..fresh.clone()
+        };
+        let empty = Plan {
+            step_count: 0,
+            ..fresh.clone()
+        };
+        assert_eq!(
+            [fresh, stale, preview, empty].map(|plan| can_be_applied(&plan)),
+            [true, false, false, false]
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Image set files named on the command line, read for `validate` and for plans of files that are not in the watched directory.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::cli::failure::Failure;
+
+/// The largest file that is read: what the reader of image sets takes, and a byte to see that there is more.
+const LARGEST_FILE: u64 = (4 << 20) + 1;
+
+/// How many files are read at most.
+const MOST_FILES: usize = 1000;
+
+/// How deep folders may nest.
+const DEEPEST: usize = 16;
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Its path as people know it: as it was given, or below the folder that was.
+    pub path: PathBuf,
+    /// Its path relative to the folder that the image sets' names count from.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Reads files, and every `.yaml` and `.yml` below folders, sorted by path. What begins with a dot is passed by.
+///
+/// A file below a given folder is named relative to that folder. A file given by itself keeps the relative path it was given by; an
+/// absolute one, or one that leads out of here, is named by its last part.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<Given>, Failure> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        match path.is_dir() {
+            true => walk(path, path, DEEPEST, &mut found)?,
+            false => {
+                found.insert(path.clone(), own_name(path));
+            }
+        }
+    }
+    if found.is_empty() {
+        let given = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Failure::precondition(
+            "NO_FILES",
+            format!("there is no .yaml or .yml file in {given}"),
+        ));
+    }
+    if found.len() > MOST_FILES {
+        return Err(Failure::precondition(
+            "TOO_LARGE",
+            format!(
+                "{} files were given, and {MOST_FILES} are the most that are read at once",
+                found.len()
+            ),
+        ));
+    }
+    found
+        .into_iter()
+        .map(|(path, name)| {
+            let text = read_one(&path)?;
+            Ok(Given { path, name, text })
+        })
+        .collect()
+}
+
+fn walk(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, String>,
+) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::precondition(
+            "FILE_UNREADABLE",
+            format!("reading the folder {}: {error}", folder.display()),
+        )
+    };
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+        {
+            continue;
+        }
+        if path.is_dir() {
+            if depth > 0 {
+                walk(root, &path, depth - 1, found)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|ext| ext == "yaml" || ext == "yml")
+        {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            found.insert(path, name);
+        }
+    }
+    Ok(())
+}
+
+fn own_name(path: &Path) -> String {
+    let parts: Vec<_> = path
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
+    let name: PathBuf = match parts
+        .iter()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
+        true => parts.iter().collect(),
+        false => path.file_name().map(PathBuf::from).unwrap_or_default(),
+    };
+    name.to_string_lossy().into_owned()
+}
+
+fn read_one(path: &Path) -> Result<String, Failure> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
+        .map_err(|error| {
+            Failure::precondition(
+                "FILE_UNREADABLE",
+                format!("reading {}: {error}", path.display()),
+            )
+        })?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_count_from_the_folder_that_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("prod/.git")).unwrap();
+        for name in [
+            "prod/a.yaml",
+            "b.yml",
+            "prod/.git/c.yaml",
+            ".d.yaml",
+            "e.txt",
+        ] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        let read = read(&[folder.path().to_owned()]).unwrap();
+        let given = |name: &str| Given {
+            path: at(name),
+            name: name.to_owned(),
+            text: name.to_owned(),
+        };
+        assert_eq!(read, [given("b.yml"), given("prod/a.yaml")]);
+    }
+
+    #[test]
+    fn a_file_by_itself_keeps_its_relative_path() {
+        assert_eq!(own_name(Path::new("./prod/a.yaml")), "prod/a.yaml");
+        assert_eq!(own_name(Path::new("/srv/prod/a.yaml")), "a.yaml");
+        assert_eq!(own_name(Path::new("../a.yaml")), "a.yaml");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let failure = read(&["/nowhere/a.yaml".into()]).unwrap_err();
+        assert!(
+            failure.message.starts_with("reading /nowhere/a.yaml: "),
+            "{failure}"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! The wire: `imageset.v1.MirrorService` over the handle of `reconcile`.
+
+pub mod v1;
