@@ -1,5 +1,7 @@
 //! Keeps the registry of a disconnected OpenShift site in step with the image sets of a Git directory.
 
+pub mod yaml;
+
 pub mod model;
 
 pub mod settings;

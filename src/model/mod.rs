@@ -9,3 +9,5 @@ pub mod manifest;
 pub mod imageset;
 
 pub mod policy;
+
+pub mod target;
