@@ -44,11 +44,11 @@ pub(crate) fn invite(site: &Site, agent: &Agent) {
     println!("imagesetd status");
     println!("imagesetd plan --refresh");
     println!("imagesetd runs list");
-    let call = format!("grpcurl -plaintext {socket}");
-    println!("{call} list");
-    println!("{call} describe imageset.v1.MirrorService");
-    println!("{call} imageset.v1.MirrorService/GetStatus");
-    println!("{call} -d '{{}}' imageset.v1.MirrorService/ListRuns");
+    let call = "grpcurl -plaintext -unix";
+    let path = socket.trim_start_matches("unix://");
+    println!("{call} {path} list");
+    println!("{call} {path} describe imageset.v1.MirrorService");
+    println!("{call} {path} imageset.v1.MirrorService/GetStatus");
     println!("curl http://{}/v2/_catalog", site.mirror.host);
     println!(
         "The image set is in {}, the documents are in {}.",
