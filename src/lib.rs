@@ -2,4 +2,6 @@
 
 pub mod model;
 
+pub mod resolve;
+
 pub mod settings;
