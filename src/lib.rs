@@ -5,3 +5,5 @@ pub mod model;
 pub mod resolve;
 
 pub mod settings;
+
+pub mod cli;
