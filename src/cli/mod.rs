@@ -20,6 +20,8 @@ pub mod plan;
 
 pub mod problems;
 
+pub mod releases;
+
 pub mod runs;
 
 pub mod text;
