@@ -2,6 +2,9 @@
 //!
 //! `rescan` is an hour unless a test is about it: what arrives here arrives by events.
 
+// The helpers of this file are tests too.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     io::Write as _,
@@ -14,7 +17,13 @@ use std::{
 use imagesetd::gitops::{
     Checkout, GitSync, Observation, Options, SyncState, Watcher, look_once, start,
 };
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -289,7 +298,10 @@ async fn a_pull_moves_from_commit_to_commit() {
     let first = commit(&work, &[]);
     push(&work);
     git(&temp.top, &["clone", "--quiet", &url, "clone"]);
-    let mut watch = Watch::over(&temp.join("clone"));
+    let mut watch = Watch::with(Options {
+        settle: Duration::from_secs(2),
+        ..options(&temp.join("clone"))
+    });
     watch.at(&first, &[("a.yaml", "1")]).await;
     let mut seen = watch.watcher.observations();
     seen.mark_unchanged();
@@ -357,7 +369,7 @@ async fn a_file_written_in_pieces_is_told_when_it_rests() {
     let temp = Temp::new();
     temp.write("sets/a.yaml", "");
     let mut watch = Watch::with(Options {
-        settle: Duration::from_secs(1),
+        settle: Duration::from_secs(2),
         ..options(&temp.join("sets"))
     });
     watch.files(&[("a.yaml", "")]).await;
@@ -369,7 +381,8 @@ async fn a_file_written_in_pieces_is_told_when_it_rests() {
         let text = format!("piece {piece}\n");
         file.write_all(text.as_bytes()).unwrap();
         whole.push_str(&text);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        watch.watcher.poke();
+        tokio::task::yield_now().await;
     }
     timeout(PATIENCE, seen.changed()).await.unwrap().unwrap();
     let told = seen.borrow().clone().unwrap();
@@ -446,11 +459,13 @@ async fn git_sync_swaps_its_link() {
     let mut watch = Watch::over(&root.join("link/sets"));
     let why = watch.missing().await;
     assert!(why.contains("does not exist"), "{why}");
-    watch.at_after(publish(&first), &[("a.yaml", "1")]).await;
+    let published = publish(&first);
+    watch.at(&published, &[("a.yaml", "1")]).await;
     temp.write("work/sets/a.yaml", "2");
     let second = commit(&work, &[]);
     push(&work);
-    watch.at_after(publish(&second), &[("a.yaml", "2")]).await;
+    let published = publish(&second);
+    watch.at(&published, &[("a.yaml", "2")]).await;
     git(
         &root,
         &[
@@ -463,13 +478,8 @@ async fn git_sync_swaps_its_link() {
     temp.write("work/sets/a.yaml", "3");
     let third = commit(&work, &[]);
     push(&work);
-    watch.at_after(publish(&third), &[("a.yaml", "3")]).await;
-}
-
-impl Watch {
-    async fn at_after(&mut self, revision: String, files: &[(&str, &str)]) {
-        self.at(&revision, files).await;
-    }
+    let published = publish(&third);
+    watch.at(&published, &[("a.yaml", "3")]).await;
 }
 
 #[tokio::test]
@@ -736,7 +746,7 @@ async fn a_remote_that_is_away_is_a_condition_until_it_is_back() {
     let state = watch.sync(|s| s.error.is_some()).await;
     let error = state.error.unwrap();
     assert!(
-        error.starts_with(&format!("fetching branch `main` of {url} into `")),
+        error.starts_with(&format!("fetching branch `main` of {url} failed: ")),
         "{error}"
     );
     assert!(state.failing_since.is_some());
@@ -791,4 +801,120 @@ async fn a_persons_full_clone_is_followed_and_stays_full() {
     let mut watch = Watch::with(following(&sets, &url));
     watch.at(&third, &[("a.yaml", "3")]).await;
     assert_eq!(git(&sets, &["rev-list", "--count", "HEAD"]), "3");
+}
+
+#[tokio::test]
+async fn files_that_never_equal_their_commit_are_put_aside_once() {
+    let temp = Temp::new();
+    let (url, work) = temp.remote();
+    // Committed with other line ends than the attributes ask for: git calls the file modified for ever.
+    temp.write("work/a.yaml", "a: 1\r\n");
+    temp.write("work/.gitattributes", "");
+    commit(&work, &[]);
+    let text = "*.yaml text\n";
+    temp.write("work/.gitattributes", text);
+    git(&work, &["add", ".gitattributes"]);
+    git(&work, &["commit", "--quiet", "-m", "m"]);
+    push(&work);
+    let sets = temp.join("sets");
+    let mut watch = Watch::with(following(&sets, &url));
+    watch.files(&[("a.yaml", "a: 1\r\n")]).await;
+    for _ in 0..3 {
+        // Git looks at what a file holds when its time says that it may have changed.
+        temp.write("sets/a.yaml", "a: 1\r\n");
+        let before = watch.sync(|s| s.fetched_at.is_some()).await.fetched_at;
+        watch.watcher.poke();
+        watch.sync(|s| s.fetched_at != before).await;
+    }
+    let stashes = git(&sets, &["stash", "list"]);
+    assert_eq!(stashes.lines().count(), 1, "{stashes}");
+}
+
+#[tokio::test]
+async fn a_followed_subfolder_that_git_removed_is_not_cloned_into() {
+    let temp = Temp::new();
+    let (url, work) = temp.remote();
+    temp.write("work/sets/a.yaml", "1");
+    temp.write("work/README.md", "r");
+    let first = commit(&work, &[]);
+    push(&work);
+    git(&temp.top, &["clone", "--quiet", &url, "repo"]);
+    let sets = temp.join("repo/sets");
+    let mut watch = Watch::with(following(&sets, &url));
+    watch.at(&first, &[("a.yaml", "1")]).await;
+    git(&work, &["rm", "--quiet", "sets/a.yaml"]);
+    let second = commit(&work, &[]);
+    push(&work);
+    watch.watcher.poke();
+    watch.at(&second, &[]).await;
+    temp.write("work/sets/b.yaml", "3");
+    let third = commit(&work, &[]);
+    push(&work);
+    watch.watcher.poke();
+    watch.at(&third, &[("b.yaml", "3")]).await;
+    assert!(!sets.join(".git").exists());
+}
+
+#[tokio::test]
+async fn credentials_of_the_url_reach_the_server_and_nothing_else() {
+    let temp = Temp::new();
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let asked = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n")
+                && stream.read_buf(&mut request).await.unwrap() > 0
+            {}
+            let request = String::from_utf8(request).unwrap();
+            let given = request
+                .lines()
+                .find_map(|line| line.strip_prefix("Authorization: Basic "));
+            let answer = match given {
+                Some(_) => "403 Forbidden",
+                None => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"",
+            };
+            let answer =
+                format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if let Some(given) = given {
+                return given.to_owned();
+            }
+        }
+    });
+    let sets = temp.join("sets");
+    fs::create_dir(&sets).unwrap();
+    let url = format!("http://me:s3cr%40t@{address}/sets.git");
+    let watch = Watch::with(following(&sets, &url));
+    let given = timeout(PATIENCE, asked).await.unwrap().unwrap();
+    // `me:s3cr@t`
+    assert_eq!(given, "bWU6czNjckB0");
+    let error = watch.sync(|s| s.error.is_some()).await.error.unwrap();
+    assert!(error.contains("403") && !error.contains("s3cr"), "{error}");
+    let kept = fs::read_to_string(sets.join(".git/config")).unwrap();
+    assert!(
+        kept.contains(&format!("http://{address}/sets.git")),
+        "{kept}"
+    );
+    assert!(!kept.contains("s3cr") && !kept.contains("me:"), "{kept}");
+}
+
+#[tokio::test]
+async fn a_merge_of_a_person_stops_following_until_it_is_done() {
+    let temp = Temp::new();
+    let (url, work) = temp.remote();
+    temp.write("work/a.yaml", "1");
+    let first = commit(&work, &[]);
+    push(&work);
+    let sets = temp.join("sets");
+    let mut watch = Watch::with(following(&sets, &url));
+    watch.at(&first, &[("a.yaml", "1")]).await;
+    temp.write("sets/.git/MERGE_HEAD", "");
+    watch.watcher.poke();
+    let error = watch.sync(|s| s.error.is_some()).await.error.unwrap();
+    assert!(error.starts_with("a merge is under way in `"), "{error}");
+    fs::remove_file(sets.join(".git/MERGE_HEAD")).unwrap();
+    watch.watcher.poke();
+    watch.sync(|s| s.error.is_none()).await;
 }
