@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a command that only looks at local files may take.
 pub(super) const LOCAL: Duration = Duration::from_secs(60);
 
+/// How long a command may take that brings files: a first fetch may bring a large repository over a slow line.
+pub(super) const REMOTE: Duration = Duration::from_secs(600);
+
 /// Variables that would have git look at another repository, or heed somebody else's configuration for one command.
 const CLEARED: [&str; 14] = [
     "GIT_DIR",
@@ -105,8 +108,7 @@ impl Repository {
         git.command
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_ALLOW_PROTOCOL", "none")
-            .env("GIT_NO_REPLACE_OBJECTS", "1");
+            .env("GIT_ALLOW_PROTOCOL", "none");
         git
     }
 
