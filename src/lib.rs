@@ -4,4 +4,6 @@ pub mod model;
 
 pub mod cluster;
 
+pub mod output;
+
 pub mod settings;

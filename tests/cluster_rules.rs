@@ -1,4 +1,5 @@
 //! Mirror rules as a whole: what is rendered, seen through the eyes of a node.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
