@@ -275,7 +275,8 @@ fn the_schema_check_can_fail() {
     let Some(schemas) = schemas() else { return };
     let object = &a_site()[0].value;
     let list = "imageDigestMirrors";
-    let changes: [(&str, fn(&mut Value)); 6] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 6] = [
         ("does not match", |rule| rule["source"] = "quay.io/A".into()),
         ("does not match", |rule| rule["mirrors"][0] = "*.lan".into()),
         ("is none of the values", |rule| {

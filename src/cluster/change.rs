@@ -121,6 +121,7 @@ mod tests {
                 ("added", None, some("m.io/d"))
             ]
         );
-        assert_eq!(diff(std::slice::from_ref(&before), &[before]), []);
+        let same = [before];
+        assert_eq!(diff(&same, &same), []);
     }
 }
