@@ -9,3 +9,17 @@ pub mod manifest;
 pub mod imageset;
 
 pub mod policy;
+
+pub mod target;
+
+pub mod release;
+
+pub mod facts;
+
+pub mod desired;
+
+pub mod mirrored;
+
+pub mod plan;
+
+pub mod record;

@@ -1,0 +1,70 @@
+# The gate and the everyday commands. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Where `make deps` puts the tools that the distribution does not have.
+XDG_CACHE_HOME ?= $(HOME)/.cache
+TOOLS := $(XDG_CACHE_HOME)/imagesetd-tests
+export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
+
+# Real graphs, payload manifests and CRD schemas lie beside a checkout where somebody has them; without them the tests that
+# read them say that they are skipped.
+IMAGESETD_REAL_DATA ?= $(abspath $(wildcard ../shared/data))
+ifneq ($(IMAGESETD_REAL_DATA),)
+export IMAGESETD_REAL_DATA
+else
+unexport IMAGESETD_REAL_DATA
+endif
+
+# Flags for `make demo`, for instance ARGS=--exit.
+ARGS ?=
+
+.NOTPARALLEL:
+.PHONY: help build demo test check deps format lint proto tree docs tests
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the release binary, target/release/imagesetd
+	cargo build --release --locked
+
+demo: build ## Mirror two releases between small registries on this machine (ARGS=--exit to leave at the end)
+	cargo run --release --locked --example demo -- $(ARGS)
+
+check: format lint ## Format, lints, unit tests: what to run before every commit
+	cargo test --locked --lib --test architecture
+
+test: deps format lint proto tree docs tests ## Everything, on a fresh Debian or Ubuntu too: installs what it needs first
+
+deps: ## Install what the tests need (root or sudo): registries, skopeo, grpcurl, buf, Rust
+	@.ci/deps
+
+format:
+	cargo fmt --check
+
+lint:
+	cargo clippy --locked --all-targets -- -D warnings
+
+proto:
+	buf lint
+
+# The tree of dependencies: licences, banned crates, sources.
+tree:
+	@if command -v cargo-deny >/dev/null; then \
+	    cargo deny --log-level error check bans licenses sources; \
+	else \
+	    echo "cargo-deny is not installed: licences and banned crates are looked at in CI only"; \
+	fi
+
+docs: ## Build the developers' documentation, broken links are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Last in `test`, so that what ran is what one sees. The closing line adds up the summaries of all test binaries.
+tests:
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
+	cargo test --locked --no-fail-fast 2>&1 | tee "$$log" || status=$$?; \
+	awk '/^test result: / { gsub(/;/, ""); passed += $$4; failed += $$6; ignored += $$8 } \
+	    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored; exit passed == 0 }' "$$log"; \
+	exit $$status

@@ -1,0 +1,384 @@
+//! Performs a plan: brings images from their sources into the mirror and reports what lands, as it lands.
+//!
+//! Order, for a reader of the mirror: blobs, then children, then the index, then the tag; the components of a release before
+//! its payload. A blob is downloaded once however many images share it; the mirror takes it from a repository of its own after
+//! that. Nothing is asked of the mirror that is known already.
+//!
+//! **Invariant:** this room decides nothing about what to copy and remembers nothing after a run.
+
+mod blobs;
+
+mod survey;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use blobs::Desk;
+
+pub use blobs::Outcome;
+
+pub use survey::survey;
+
+use crate::{
+    model::{
+        desired::Kind,
+        image::{Digest, Repository},
+        manifest::Manifest,
+        mirrored::{Landed, Mirrored},
+        plan::Step,
+    },
+    registry::{self, Client, Selector},
+};
+
+/// What is at hand from planning, so that it is not read twice.
+pub trait Larder: Send + Sync {
+    /// Returns a manifest by digest.
+    fn manifest(&self, digest: &Digest) -> Option<Arc<Manifest>>;
+    /// Returns the file that holds a blob.
+    fn blob(&self, digest: &Digest) -> Option<PathBuf>;
+    /// Whether a step is still wanted; one that is not is left out.
+    fn wanted(&self, step: &Step) -> bool;
+}
+
+/// How much is done at once, and how often again.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Images side by side.
+    pub images: usize,
+    /// Blob transfers side by side.
+    pub blobs: usize,
+    /// Further tries of what failed in passing.
+    pub retries: u32,
+}
+
+/// What a run reports, in the order it happens.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Something is in the mirror, or turned out not to be.
+    Landed(Landed),
+    /// Bytes came from a source.
+    Downloaded(u64),
+    /// A blob is where it belongs.
+    Blob(Outcome),
+    /// A step is done: every name of it is in the mirror.
+    Done(usize),
+    /// A step is not wanted any more and was not begun.
+    Skipped(usize),
+    /// A step failed.
+    Failed(usize, Failed),
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// One sentence.
+    pub cause: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Whether it failed only since others did; it is their dependent then.
+    pub because_of: Vec<usize>,
+    /// Whether the run was told to stop before it was done.
+    pub stopped: bool,
+}
+
+/// Everything a run works with.
+pub struct Engine {
+    /// Reads from upstream.
+    pub source: Client,
+    /// Reads from and writes to the mirror.
+    pub mirror: Client,
+    /// What is at hand.
+    pub larder: Arc<dyn Larder>,
+    /// How much at once.
+    pub limits: Limits,
+    /// No new work is begun once this is cancelled; what is in flight goes on.
+    pub stop: CancellationToken,
+    /// What is in flight is abandoned once this is cancelled.
+    pub abandon: CancellationToken,
+}
+
+/// Tells the run's owner what happens; waits where the owner is slow.
+#[derive(Clone)]
+struct Reporter(mpsc::Sender<Event>);
+
+impl Reporter {
+    async fn say(&self, event: Event) {
+        // The owner hangs up only when it goes away itself, and then nobody needs to know.
+        let _ = self.0.send(event).await;
+    }
+}
+
+impl Engine {
+    /// Performs `steps` and returns when each is done, failed or skipped. `donors` says where blobs are already, see [`donors`].
+    pub async fn run(self, steps: Vec<Step>, donors: HashMap<Digest, Vec<Repository>>, events: mpsc::Sender<Event>) {
+        let desk = Desk::new(donors, self.limits.blobs);
+        let run = Run {
+            report: Reporter(events),
+            desk,
+            units: Units::new(&steps),
+            steps: steps.into_iter().enumerate().map(|(n, step)| (n, Arc::new(step))).collect(),
+            places: Mutex::new(HashMap::new()),
+            engine: self,
+        };
+        run.perform().await;
+    }
+}
+
+/// Looks up which repositories of the mirror hold the blobs of `steps`.
+pub fn donors(steps: &[Step], mirrored: &Mirrored, larder: &dyn Larder) -> HashMap<Digest, Vec<Repository>> {
+    let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
+    for step in steps {
+        let target = &step.image.target;
+        for manifest in manifests_at_hand(step, larder) {
+            for blob in manifest.blobs() {
+                let held = donors.entry(blob.digest.clone()).or_default();
+                if mirrored.blob(target, &blob.digest) && !held.contains(target) {
+                    held.push(target.clone());
+                }
+                if held.is_empty() {
+                    held.extend(mirrored.donors(target, &blob.digest).cloned());
+                }
+            }
+        }
+    }
+    donors
+}
+
+fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
+    let mut found = Vec::new();
+    let mut left = vec![step.image.digest.clone()];
+    while let Some(digest) = left.pop() {
+        if let Some(manifest) = larder.manifest(&digest) {
+            left.extend(manifest.children(&[]).map(|child| child.digest.clone()));
+            found.push(manifest);
+        }
+    }
+    found
+}
+
+/// One performance of a plan.
+struct Run {
+    engine: Engine,
+    steps: Vec<(usize, Arc<Step>)>,
+    desk: Desk,
+    units: Units,
+    report: Reporter,
+    /// One writer a manifest and repository: two steps may share a digest under two tags.
+    places: Mutex<HashMap<(Repository, Digest), Arc<tokio::sync::Mutex<bool>>>>,
+}
+
+impl Run {
+    async fn perform(self) {
+        let (payloads, first): (Vec<_>, Vec<_>) =
+            self.steps.clone().into_iter().partition(|(_, step)| step.image.kind == Kind::Release);
+        for wave in [first, payloads] {
+            stream::iter(wave)
+                .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| self.step(number, step))
+                .await;
+        }
+    }
+
+    async fn step(&self, number: usize, step: Arc<Step>) {
+        if !self.engine.larder.wanted(&step) {
+            self.units.skipped(&step, number);
+            return self.report.say(Event::Skipped(number)).await;
+        }
+        let result = match self.hindrance(&step) {
+            Some(failed) => Err(failed),
+            None => self.image(&step).await,
+        };
+        match result {
+            Ok(()) => self.report.say(Event::Done(number)).await,
+            Err(failed) => {
+                self.units.failed(&step, number);
+                self.report.say(Event::Failed(number, failed)).await;
+            }
+        }
+    }
+
+    /// Why a step is not begun at all.
+    fn hindrance(&self, step: &Step) -> Option<Failed> {
+        if self.engine.stop.is_cancelled() {
+            return Some(stopped(0));
+        }
+        let missing = self.units.missing(step);
+        if step.image.kind != Kind::Release || missing.is_empty() {
+            return None;
+        }
+        let cause = format!(
+            "not copied since {} of its components did not land: a release in the mirror is whole or absent",
+            missing.len()
+        );
+        Some(Failed { cause, attempts: 0, because_of: missing, stopped: false })
+    }
+
+    async fn image(&self, step: &Step) -> Result<(), Failed> {
+        let work = self.attempts(step);
+        tokio::select! {
+            result = work => result,
+            () = self.engine.abandon.cancelled() => Err(stopped(1)),
+        }
+    }
+
+    /// Tries an image until it lands, fails for good, or has failed in passing too often.
+    async fn attempts(&self, step: &Step) -> Result<(), Failed> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.place(step).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let again = error.is_transient() && attempt <= self.engine.limits.retries && !self.engine.stop.is_cancelled();
+            if !again {
+                return Err(Failed { cause: sentence(&error), attempts: attempt, because_of: vec![], stopped: false });
+            }
+            tracing::warn!(image = %step.image.source_reference(), attempt, error = %sentence(&error), "trying again");
+            pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Brings one image into its place: what it is made of, then its own manifest under its tag.
+    async fn place(&self, step: &Step) -> Result<(), registry::Error> {
+        let image = &step.image;
+        let root = self.manifest(&image.source, &image.digest).await?;
+        let children: Vec<Digest> = root.children(&image.platforms).map(|c| c.digest.clone()).collect();
+        let complete = children.len() == root.children(&[]).count();
+        let landed = join_all(children.iter().map(|child| self.child(&image.source, &image.target, child, 0))).await;
+        landed.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let name = Selector::Tag(image.tag.clone());
+        self.manifest_with_blobs(&image.source, &image.target, &root, name, complete).await?;
+        self.report.say(Event::Landed(Landed::Tag(image.target.clone(), image.tag.clone(), image.digest.clone()))).await;
+        Ok(())
+    }
+
+    /// Brings a child of an index into its place, by digest.
+    async fn child(&self, source: &Repository, target: &Repository, digest: &Digest, depth: usize) -> Result<(), registry::Error> {
+        let place = self.place_of(target, digest);
+        let mut done = place.lock().await;
+        if *done {
+            return Ok(());
+        }
+        let manifest = self.manifest(source, digest).await?;
+        if depth < 4 {
+            for grandchild in manifest.children(&[]) {
+                Box::pin(self.child(source, target, &grandchild.digest, depth + 1)).await?;
+            }
+        }
+        self.manifest_with_blobs(source, target, &manifest, Selector::Digest(digest.clone()), true).await?;
+        *done = true;
+        Ok(())
+    }
+
+    fn place_of(&self, target: &Repository, digest: &Digest) -> Arc<tokio::sync::Mutex<bool>> {
+        let mut places = self.places.lock().unwrap_or_else(|broken| broken.into_inner());
+        places.entry((target.clone(), digest.clone())).or_default().clone()
+    }
+
+    /// Uploads what a manifest names, then the manifest. A registry that has lost a blob we believed in is believed instead:
+    /// the blob is brought over again, a bounded number of times.
+    async fn manifest_with_blobs(
+        &self,
+        source: &Repository,
+        target: &Repository,
+        manifest: &Manifest,
+        name: Selector,
+        complete: bool,
+    ) -> Result<(), registry::Error> {
+        let mut repairs = 0;
+        loop {
+            self.blobs(source, target, manifest).await?;
+            match self.engine.mirror.put_manifest(target, &name, manifest).await {
+                Ok(()) => break,
+                Err(error) if repairs < 2 && self.forget(target, manifest, &error).await => repairs += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        let landed = Landed::Manifest { repository: target.clone(), digest: manifest.digest.clone(), complete };
+        self.report.say(Event::Landed(landed)).await;
+        Ok(())
+    }
+
+    /// Drops what was believed of the blobs that the mirror says it lacks; whether there were any.
+    async fn forget(&self, target: &Repository, manifest: &Manifest, error: &registry::Error) -> bool {
+        let missing = error.missing_blobs();
+        let ours: Vec<Digest> = manifest.blobs().map(|b| b.digest.clone()).filter(|d| missing.contains(d)).collect();
+        for digest in &ours {
+            self.desk.forget(target, digest);
+            self.report.say(Event::Landed(Landed::Gone(target.clone(), digest.clone()))).await;
+        }
+        !ours.is_empty()
+    }
+
+    async fn blobs(&self, source: &Repository, target: &Repository, manifest: &Manifest) -> Result<(), registry::Error> {
+        let each = manifest.blobs().map(|blob| self.desk.ensure(&self.engine, &self.report, source, target, blob));
+        // All are waited for, also when one failed: what is in flight is worth finishing.
+        join_all(each).await.into_iter().collect()
+    }
+
+    async fn manifest(&self, source: &Repository, digest: &Digest) -> Result<Arc<Manifest>, registry::Error> {
+        match self.engine.larder.manifest(digest) {
+            Some(manifest) => Ok(manifest),
+            None => self.engine.source.manifest(source, &Selector::Digest(digest.clone())).await.map(Arc::new),
+        }
+    }
+}
+
+fn stopped(attempts: u32) -> Failed {
+    Failed { cause: "not copied since the run was stopped".into(), attempts, because_of: vec![], stopped: true }
+}
+
+/// Waits before another try: a second, then twice as long each time up to half a minute, with some jitter.
+async fn pause(attempt: u32) {
+    let base = 1000u64 << (attempt - 1).min(5);
+    let millis = base.min(30_000) + fastrand::u64(0..500);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Joins an error with its causes, each said once.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Which steps of a unit did not land, so that a payload knows.
+struct Units(Mutex<BTreeMap<String, Vec<usize>>>);
+
+impl Units {
+    fn new(steps: &[Step]) -> Self {
+        Units(Mutex::new(steps.iter().map(|s| (s.image.unit.clone(), vec![])).collect()))
+    }
+
+    fn failed(&self, step: &Step, number: usize) {
+        let mut units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
+        units.entry(step.image.unit.clone()).or_default().push(number);
+    }
+
+    fn skipped(&self, step: &Step, number: usize) {
+        self.failed(step, number);
+    }
+
+    fn missing(&self, step: &Step) -> Vec<usize> {
+        let units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
+        units.get(&step.image.unit).cloned().unwrap_or_default()
+    }
+}
+
+/// The permits for blob transfers.
+type Permits = Arc<Semaphore>;

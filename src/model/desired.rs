@@ -1,0 +1,439 @@
+//! Everything the mirror should hold for one image set, decided from the image set, the site's policy and known facts.
+//!
+//! **Ask, then decide.** [`build`] either gives the whole answer or says which facts it lacks; it never fetches. What cannot be
+//! had stalls the entry that needs it, by name, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    facts::{Built, Facts, Failure, Need},
+    image::{Digest, Platform, Reference, Repository, Tag},
+    imageset::{AdditionalImage, Blocked, ImageSet, SetName},
+    policy::Policy,
+    release::{self, ConditionalStep, Payload, Release},
+    target,
+};
+
+/// What an image is to clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An image that a release names.
+    ReleaseComponent,
+    /// A release payload.
+    Release,
+    /// A single image.
+    Additional,
+}
+
+/// One image the mirror should hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Where it lands.
+    pub target: Repository,
+    /// The tag it is given there.
+    pub tag: Tag,
+    /// What it is.
+    pub kind: Kind,
+    /// Where it comes from.
+    pub source: Repository,
+    /// The tag it was asked for by, where it was not asked for by digest.
+    pub asked_tag: Option<Tag>,
+    /// What it is, by digest.
+    pub digest: Digest,
+    /// The platforms of an index that are wanted; all where none is named.
+    pub platforms: Vec<Platform>,
+    /// What belongs together for clusters: a release with its components, or a single image.
+    pub unit: String,
+    /// The entry of the image set it stands for: a channel, a release, an image.
+    pub entry: String,
+}
+
+impl Wanted {
+    /// Returns the source as a person would write it, by tag where it was asked for by tag.
+    pub fn source_reference(&self) -> Reference {
+        match &self.asked_tag {
+            Some(tag) => self.source.tagged(tag.clone()),
+            None => self.source.at(self.digest.clone()),
+        }
+    }
+
+    /// Returns the place in the mirror, by tag.
+    pub fn target_reference(&self) -> Reference {
+        self.target.tagged(self.tag.clone())
+    }
+}
+
+/// An entry of an image set that cannot be mirrored now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unresolved {
+    /// The entry: a channel, a release, an image.
+    pub subject: String,
+    /// One sentence: what is in the way, and what to do.
+    pub reason: String,
+    /// Whether it may pass by itself.
+    pub transient: bool,
+}
+
+/// The whole content an image set asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The images, sorted by their place in the mirror.
+    pub images: Vec<Wanted>,
+    /// What could not be resolved, sorted.
+    pub unresolved: Vec<Unresolved>,
+    /// What the set asks for and this version cannot mirror yet: the stanza, and a sentence.
+    pub unsupported: Vec<(String, String)>,
+    /// Whether releases are taken without a look at their signatures.
+    pub signatures_ignored: bool,
+    /// Conditional updates that shortest paths use.
+    pub conditional: Vec<ConditionalStep>,
+    /// Things to know that stop nothing.
+    pub warnings: Vec<String>,
+    /// What each tag and channel meant this time.
+    pub pins: BTreeMap<String, String>,
+}
+
+/// Decides what the mirror should hold for `set`.
+pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
+    let mut builder = Builder { policy, facts, needs: BTreeSet::new(), desired: Desired::default() };
+    builder.releases(set);
+    for image in &set.additional_images {
+        builder.additional(image);
+    }
+    builder.unsupported(set);
+    if !builder.needs.is_empty() {
+        return Built::Missing(builder.needs);
+    }
+    let mut desired = builder.desired;
+    block(&mut desired, &set.blocked_images);
+    settle_collisions(&mut desired);
+    desired.unresolved.sort();
+    desired.unresolved.dedup();
+    Built::Whole(desired)
+}
+
+struct Builder<'a> {
+    policy: &'a Policy,
+    facts: &'a Facts,
+    needs: BTreeSet<Need>,
+    desired: Desired,
+}
+
+impl Builder<'_> {
+    fn unresolved(&mut self, subject: impl Into<String>, reason: impl Into<String>, transient: bool) {
+        self.desired.unresolved.push(Unresolved { subject: subject.into(), reason: reason.into(), transient });
+    }
+
+    fn failed(&mut self, subject: &str, failure: &Failure) {
+        self.unresolved(subject, failure.reason.clone(), failure.transient);
+    }
+
+    fn unsupported(&mut self, set: &ImageSet) {
+        let helm = !set.helm.repositories.is_empty() || !set.helm.local.is_empty();
+        let stanzas = [
+            (!set.operators.is_empty(), "mirror.operators", "operator catalogs"),
+            (helm, "mirror.helm", "Helm charts"),
+            (set.platform.graph, "mirror.platform.graph", "the update graph image"),
+            (set.platform.kube_virt_container, "mirror.platform.kubeVirtContainer", "KubeVirt disk images"),
+        ];
+        for (_, stanza, what) in stanzas.into_iter().filter(|(asked, ..)| *asked) {
+            let sentence = format!(
+                "`{stanza}` is not mirrored: this version does not mirror {what} yet; the rest of the image set is"
+            );
+            self.desired.unsupported.push((stanza.to_owned(), sentence));
+        }
+    }
+
+    fn releases(&mut self, set: &ImageSet) {
+        let spec = &set.platform;
+        if spec.channels.is_empty() && spec.release.is_none() {
+            return;
+        }
+        if !self.policy.ignore_release_signatures {
+            self.unresolved(
+                "mirror.platform",
+                "its releases are not mirrored: this version cannot verify release signatures yet; to mirror them unverified, set \
+                 `release_signatures: ignore` for this image set in the settings, or use `--ignore-release-signature` with `once`",
+                false,
+            );
+            return;
+        }
+        self.desired.signatures_ignored = true;
+        match &spec.release {
+            Some(reference) => self.single_release(reference, &spec.platforms),
+            None => self.channels(set),
+        }
+    }
+
+    fn channels(&mut self, set: &ImageSet) {
+        let options = release::Options { allow_conditional: self.policy.conditional_updates };
+        let selection = match release::select(&set.platform, &self.facts.graphs, options) {
+            Ok(selection) => selection,
+            Err(graphs) => {
+                self.needs.extend(graphs.into_iter().map(Need::Graph));
+                return;
+            }
+        };
+        for unresolved in selection.unresolved {
+            let transient = self.facts.transient_graphs.iter().any(|key| unresolved.subject.contains(&key.channel));
+            self.unresolved(unresolved.subject, unresolved.reason, transient);
+        }
+        self.desired.conditional.extend(selection.conditional);
+        self.desired.warnings.extend(selection.warnings);
+        for release in &selection.releases {
+            let pin = format!("channel {} ({})", release.channel, release.arch);
+            // Releases come lowest first: the pin of a channel is the newest version it gave.
+            self.desired.pins.insert(pin, release.version.to_string());
+            self.release(release, &set.platform.platforms);
+        }
+    }
+
+    fn release(&mut self, release: &Release, platforms: &[Platform]) {
+        let unit = format!("release {} ({})", release.version, release.arch);
+        let entry = format!("channel {}", release.channel);
+        let Some(digest) = release.image.digest.clone() else {
+            let reason = format!("the update service names {} by tag; a digest is needed", release.image);
+            return self.unresolved(unit, reason, false);
+        };
+        let tag = match release.tag() {
+            Ok(tag) => tag,
+            Err(error) => return self.unresolved(unit, error.to_string(), false),
+        };
+        self.payload(Root { source: release.image.repository.clone(), digest, tag, asked_tag: None, unit, entry }, platforms);
+    }
+
+    fn single_release(&mut self, reference: &Reference, platforms: &[Platform]) {
+        let unit = format!("release {reference}");
+        let digest = match self.digest(reference, &unit) {
+            Some(digest) => digest,
+            None => return,
+        };
+        let tag = match release::tag_of_reference(reference, &digest) {
+            Ok(tag) => tag,
+            Err(error) => return self.unresolved(unit, error.to_string(), false),
+        };
+        let asked_tag = reference.tag.clone().filter(|_| reference.digest.is_none());
+        let source = reference.repository.clone();
+        self.payload(Root { source, digest, tag, asked_tag, entry: unit.clone(), unit }, platforms);
+    }
+
+    /// Adds a payload and its components; for an index, the components of its children.
+    fn payload(&mut self, root: Root, platforms: &[Platform]) {
+        let manifest = match self.facts.manifests.get(&root.digest) {
+            None => {
+                self.needs.insert(Need::Manifest(root.source.clone(), root.digest.clone()));
+                return;
+            }
+            Some(Err(failure)) => return self.failed(&root.unit, failure),
+            Some(Ok(manifest)) => manifest.clone(),
+        };
+        let instances: Vec<Digest> = if manifest.is_index() {
+            manifest.children(platforms).map(|child| child.digest.clone()).collect()
+        } else {
+            vec![root.digest.clone()]
+        };
+        if instances.is_empty() {
+            let reason = format!("{}@{} has none of the platforms asked for", root.source, root.digest);
+            return self.unresolved(root.unit, reason, false);
+        }
+        let mut payloads = Vec::new();
+        for instance in &instances {
+            match self.facts.payloads.get(instance) {
+                None => {
+                    self.needs.insert(Need::Payload(root.source.clone(), instance.clone()));
+                }
+                Some(Err(failure)) => return self.failed(&root.unit, failure),
+                Some(Ok(payload)) => payloads.push(payload.clone()),
+            }
+        }
+        if payloads.len() == instances.len() {
+            let platforms = if manifest.is_index() { platforms } else { &[] };
+            self.add_payload(&root, platforms, payloads.iter().map(|p| p.as_ref()));
+        }
+    }
+
+    fn add_payload<'p>(&mut self, root: &Root, platforms: &[Platform], payloads: impl Iterator<Item = &'p Payload>) {
+        let mut components: BTreeMap<(&str, &Digest), &Reference> = BTreeMap::new();
+        for payload in payloads {
+            for (name, reason) in &payload.unreadable {
+                self.unresolved(format!("{}, component {name}", root.unit), reason.clone(), false);
+            }
+            for component in &payload.components {
+                if let Some(digest) = &component.image.digest {
+                    components.insert((&component.name, digest), &component.image);
+                }
+            }
+        }
+        for ((name, digest), image) in components {
+            let tag = match release::component_tag(&root.tag, name) {
+                Ok(tag) => tag,
+                Err(error) => {
+                    self.unresolved(format!("{}, component {name}", root.unit), error.to_string(), false);
+                    continue;
+                }
+            };
+            let place = (release::COMPONENTS_PATH, tag);
+            self.want(root, Kind::ReleaseComponent, (image.repository.clone(), digest.clone()), place, platforms);
+        }
+        let place = (release::PAYLOADS_PATH, root.tag.clone());
+        self.want(root, Kind::Release, (root.source.clone(), root.digest.clone()), place, platforms);
+    }
+
+    fn want(
+        &mut self,
+        root: &Root,
+        kind: Kind,
+        (source, digest): (Repository, Digest),
+        (path, tag): (&str, Tag),
+        platforms: &[Platform],
+    ) {
+        let target = match self.policy.target.repository(path) {
+            Ok(target) => target,
+            Err(error) => return self.unresolved(root.unit.clone(), error.to_string(), false),
+        };
+        let asked_tag = root.asked_tag.clone().filter(|_| kind != Kind::ReleaseComponent);
+        self.desired.images.push(Wanted {
+            target,
+            tag,
+            kind,
+            source,
+            asked_tag,
+            digest,
+            platforms: platforms.to_vec(),
+            unit: root.unit.clone(),
+            entry: root.entry.clone(),
+        });
+    }
+
+    /// What a reference names: its digest, or what its tag was found to name.
+    fn digest(&mut self, reference: &Reference, subject: &str) -> Option<Digest> {
+        if let Some(digest) = &reference.digest {
+            return Some(digest.clone());
+        }
+        match self.facts.tags.get(reference) {
+            None => {
+                self.needs.insert(Need::Tag(reference.clone()));
+                None
+            }
+            Some(Err(failure)) => {
+                self.failed(subject, failure);
+                None
+            }
+            Some(Ok(digest)) => {
+                self.desired.pins.insert(reference.to_string(), digest.to_string());
+                Some(digest.clone())
+            }
+        }
+    }
+
+    fn additional(&mut self, image: &AdditionalImage) {
+        let unit = image.image.to_string();
+        let Some(digest) = self.digest(&image.image, &unit) else {
+            return;
+        };
+        let (path, tag) = target::additional_path_and_tag(image);
+        let asked_tag = image.image.tag.clone().filter(|_| image.image.digest.is_none());
+        let root = Root {
+            source: image.image.repository.clone(),
+            digest: digest.clone(),
+            tag: tag.clone(),
+            asked_tag,
+            entry: unit.clone(),
+            unit,
+        };
+        self.want(&root, Kind::Additional, (root.source.clone(), digest), (&path, tag), &image.platforms);
+    }
+}
+
+/// A release payload or single image on its way into [`Desired`].
+struct Root {
+    source: Repository,
+    digest: Digest,
+    tag: Tag,
+    asked_tag: Option<Tag>,
+    unit: String,
+    entry: String,
+}
+
+/// Takes out what the set blocks, by its source or its place in the mirror.
+fn block(desired: &mut Desired, blocked: &[Blocked]) {
+    if blocked.is_empty() {
+        return;
+    }
+    let patterns: Vec<Regex> = blocked
+        .iter()
+        .filter_map(|b| match b {
+            Blocked::Pattern(pattern) => Regex::new(pattern).ok(),
+            Blocked::Exact(_) => None,
+        })
+        .collect();
+    let exact: BTreeSet<&str> = blocked
+        .iter()
+        .filter_map(|b| match b {
+            Blocked::Exact(name) => Some(name.as_str()),
+            Blocked::Pattern(_) => None,
+        })
+        .collect();
+    desired.images.retain(|wanted| {
+        let names = [
+            wanted.source_reference().to_string(),
+            wanted.source.at(wanted.digest.clone()).to_string(),
+            wanted.target_reference().to_string(),
+        ];
+        !names.iter().any(|n| exact.contains(n.as_str()) || patterns.iter().any(|p| p.is_match(n)))
+    });
+}
+
+/// Sorts by place; where two different images claim one place, neither is mirrored and both are named.
+fn settle_collisions(desired: &mut Desired) {
+    desired.images.sort();
+    let mut kept: Vec<Wanted> = Vec::with_capacity(desired.images.len());
+    let mut clashes: BTreeSet<(Repository, Tag)> = BTreeSet::new();
+    for wanted in std::mem::take(&mut desired.images) {
+        match kept.last() {
+            Some(last) if (&last.target, &last.tag) == (&wanted.target, &wanted.tag) => {
+                if last.digest != wanted.digest {
+                    desired.unresolved.push(clash(last, &wanted.source_reference().to_string()));
+                    desired.unresolved.push(clash(&wanted, &last.source_reference().to_string()));
+                    clashes.insert((wanted.target, wanted.tag));
+                }
+            }
+            _ => kept.push(wanted),
+        }
+    }
+    kept.retain(|w| !clashes.contains(&(w.target.clone(), w.tag.clone())));
+    desired.images = kept;
+}
+
+fn clash(wanted: &Wanted, other: &str) -> Unresolved {
+    let reason = format!(
+        "{} and {other} would both land on {}; give one of them a `targetRepo` of its own",
+        wanted.source_reference(),
+        wanted.target_reference(),
+    );
+    Unresolved { subject: wanted.unit.clone(), reason, transient: false }
+}
+
+/// What other image sets claim in the same mirror: place, and who put which image there.
+pub type Claims = BTreeMap<(Repository, Tag), (SetName, Repository, Digest)>;
+
+/// Takes out what would overwrite another image set's image at the same place, naming both.
+pub fn yield_to(desired: &mut Desired, claims: &Claims) {
+    let mut unresolved = Vec::new();
+    desired.images.retain(|wanted| {
+        match claims.get(&(wanted.target.clone(), wanted.tag.clone())) {
+            Some((set, source, digest)) if *digest != wanted.digest && *source != wanted.source => {
+                unresolved.push(clash(wanted, &format!("{source} (of image set {set})")));
+                false
+            }
+            _ => true,
+        }
+    });
+    desired.unresolved.extend(unresolved);
+    desired.unresolved.sort();
+    desired.unresolved.dedup();
+}

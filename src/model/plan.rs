@@ -1,0 +1,344 @@
+//! What is left to do for an image set: the difference between what is wanted and what the mirror holds.
+//!
+//! A plan is a value. Making one changes nothing; applying one does what it says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    desired::{Desired, Unresolved, Wanted},
+    facts::{Built, Facts, Need},
+    image::{Digest, Reference, Repository},
+    imageset::{ImageSet, SetName},
+    manifest::Manifest,
+    mirrored::{Mirrored, Position},
+    release::ConditionalStep,
+};
+
+/// The identity of a plan: 64 hexadecimal digits over the image set's name, its document and the steps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanId(pub String);
+
+impl PlanId {
+    /// Returns the beginning that people read and type.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One image to bring over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The image.
+    pub image: Wanted,
+    /// Bytes that have to be downloaded for it and for no earlier step.
+    pub bytes: u64,
+    /// Bytes that were already read to make the plan, and are uploaded from there.
+    pub bytes_kept: u64,
+    /// Blobs that the mirror lacks in this image's repository.
+    pub blobs: u32,
+}
+
+/// Something an earlier revision mirrored and this one does not ask for. It stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unwanted {
+    /// Its place in the mirror.
+    pub target: Reference,
+    /// What it is.
+    pub digest: Digest,
+}
+
+/// A tag or channel that meant something else the last time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Moved {
+    /// The tag or channel.
+    pub subject: String,
+    /// What it meant the last time.
+    pub from: String,
+    /// What it means now.
+    pub to: String,
+}
+
+/// The difference between what an image set asks for and what the mirror holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// See [`PlanId`].
+    pub id: PlanId,
+    /// The image set.
+    pub set: SetName,
+    /// The directory's revision it was made from.
+    pub revision: String,
+    /// The state it was compared with.
+    pub base: Position,
+    /// What to copy, in the order it is begun: components before their payload.
+    pub steps: Vec<Step>,
+    /// How many images are wanted in all.
+    pub wanted: usize,
+    /// What was wanted before and is not any more.
+    pub unwanted: Vec<Unwanted>,
+    /// Tags and channels that moved since the last plan that was applied.
+    pub moved: Vec<Moved>,
+    /// Entries that cannot be mirrored now.
+    pub unresolved: Vec<Unresolved>,
+    /// Stanzas that this version does not mirror, and a sentence for each.
+    pub unsupported: Vec<(String, String)>,
+    /// Whether releases are taken without a look at their signatures.
+    pub signatures_ignored: bool,
+    /// Conditional updates that shortest paths use, with their risks.
+    pub conditional: Vec<ConditionalStep>,
+    /// Things to know that stop nothing.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Bytes to download in all.
+    pub fn bytes(&self) -> u64 {
+        self.steps.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Bytes to upload that were downloaded already, to make the plan.
+    pub fn bytes_kept(&self) -> u64 {
+        self.steps.iter().map(|s| s.bytes_kept).sum()
+    }
+
+    /// Whether there is nothing to copy.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// What a plan is made from besides what is wanted and what is there.
+#[derive(Debug, Clone)]
+pub struct Basis<'a> {
+    /// The image set.
+    pub set: &'a ImageSet,
+    /// The directory's revision.
+    pub revision: &'a str,
+    /// The state's position.
+    pub base: Position,
+    /// What the image set's last applied plan wanted.
+    pub before: &'a [Wanted],
+    /// What tags and channels meant to the last applied plan.
+    pub pins: &'a BTreeMap<String, String>,
+    /// Which blobs were read for planning and are still at hand.
+    pub kept: &'a HashSet<Digest>,
+}
+
+/// Compares what is wanted with what the mirror holds; asks for the manifests of what it lacks.
+pub fn build(basis: &Basis<'_>, desired: &Desired, mirrored: &Mirrored, facts: &Facts) -> Built<Plan> {
+    let mut left = Vec::new();
+    let mut needs = BTreeSet::new();
+    let mut unresolved = desired.unresolved.clone();
+    let mut lost = BTreeSet::new();
+    for wanted in &desired.images {
+        match look(wanted, mirrored, facts) {
+            Look::Held => {}
+            Look::Lacking(manifests) => left.push((wanted, manifests)),
+            Look::Needs(more) => needs.extend(more),
+            Look::Failed(failed) => {
+                lost.insert(&wanted.unit);
+                unresolved.push(failed);
+            }
+        }
+    }
+    if !needs.is_empty() {
+        return Built::Missing(needs);
+    }
+    // Components before payloads: a payload's tag says that the release is whole.
+    left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
+    let steps = measure(&left, mirrored, basis.kept);
+    unresolved.sort();
+    unresolved.dedup();
+    Built::Whole(Plan {
+        id: identity(basis.set, &steps),
+        set: basis.set.name.clone(),
+        revision: basis.revision.to_owned(),
+        base: basis.base.clone(),
+        wanted: desired.images.len(),
+        unwanted: unwanted(basis.before, desired, &unresolved),
+        moved: moved(basis.pins, &desired.pins),
+        unresolved,
+        unsupported: desired.unsupported.clone(),
+        signatures_ignored: desired.signatures_ignored,
+        conditional: desired.conditional.clone(),
+        warnings: desired.warnings.clone(),
+        steps,
+    })
+}
+
+/// Whether the mirror is known to hold an image under its tag, whole for its platforms.
+pub fn holds(mirrored: &Mirrored, wanted: &Wanted, facts: &Facts) -> bool {
+    matches!(look(wanted, mirrored, facts), Look::Held)
+}
+
+/// What is known of one wanted image.
+enum Look<'a> {
+    Held,
+    Lacking(Vec<&'a Manifest>),
+    Needs(Vec<Need>),
+    Failed(Unresolved),
+}
+
+fn look<'a>(wanted: &Wanted, mirrored: &Mirrored, facts: &'a Facts) -> Look<'a> {
+    let tagged = mirrored.tag(&wanted.target, &wanted.tag) == Some(&wanted.digest);
+    if tagged && mirrored.manifest(&wanted.target, &wanted.digest) == Some(true) {
+        return Look::Held;
+    }
+    let root = match known(wanted, &wanted.digest, facts) {
+        Ok(root) => root,
+        Err(look) => return look,
+    };
+    if root.is_index() && root.children(&wanted.platforms).next().is_none() {
+        return Look::Failed(no_platform(wanted, root));
+    }
+    let mut manifests = Vec::new();
+    let mut needs = Vec::new();
+    if let Some(failed) = gather(wanted, root, &wanted.platforms, facts, &mut manifests, &mut needs, 0) {
+        return failed;
+    }
+    if !needs.is_empty() {
+        return Look::Needs(needs);
+    }
+    let whole = manifests.iter().all(|m| mirrored.manifest(&wanted.target, &m.digest).is_some());
+    if tagged && whole { Look::Held } else { Look::Lacking(manifests) }
+}
+
+fn no_platform(wanted: &Wanted, root: &Manifest) -> Unresolved {
+    let offered: BTreeSet<String> = root.children(&[]).filter_map(|c| c.platform.as_ref()).map(|p| p.to_string()).collect();
+    let offered = offered.into_iter().collect::<Vec<_>>().join(", ");
+    let asked = wanted.platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(", ");
+    Unresolved {
+        subject: wanted.unit.clone(),
+        reason: format!("{} has none of the platforms asked for ({asked}); it offers {offered}", wanted.source_reference()),
+        transient: false,
+    }
+}
+
+/// How deep indexes may nest: one index in another is seen in the wild, more is not.
+const MAX_DEPTH: usize = 4;
+
+/// Collects the manifests of an image, children before their index, the root last.
+fn gather<'a>(
+    wanted: &Wanted,
+    manifest: &'a Manifest,
+    platforms: &[crate::model::image::Platform],
+    facts: &'a Facts,
+    manifests: &mut Vec<&'a Manifest>,
+    needs: &mut Vec<Need>,
+    depth: usize,
+) -> Option<Look<'a>> {
+    for child in manifest.children(platforms) {
+        if depth == MAX_DEPTH {
+            let reason = format!("{} nests indexes more than {MAX_DEPTH} deep", wanted.source_reference());
+            return Some(Look::Failed(Unresolved { subject: wanted.unit.clone(), reason, transient: false }));
+        }
+        match known(wanted, &child.digest, facts) {
+            Ok(found) => {
+                if let Some(failed) = gather(wanted, found, &[], facts, manifests, needs, depth + 1) {
+                    return Some(failed);
+                }
+            }
+            Err(Look::Needs(more)) => needs.extend(more),
+            Err(failed) => return Some(failed),
+        }
+    }
+    manifests.push(manifest);
+    None
+}
+
+fn known<'a>(wanted: &Wanted, digest: &Digest, facts: &'a Facts) -> Result<&'a Manifest, Look<'a>> {
+    match facts.manifests.get(digest) {
+        Some(Ok(manifest)) => Ok(manifest),
+        None => Err(Look::Needs(vec![Need::Manifest(wanted.source.clone(), digest.clone())])),
+        Some(Err(failure)) => Err(Look::Failed(Unresolved {
+            subject: match wanted.unit == wanted.source_reference().to_string() {
+                true => wanted.unit.clone(),
+                false => format!("{}, {}", wanted.unit, wanted.source_reference()),
+            },
+            reason: failure.reason.clone(),
+            transient: failure.transient,
+        })),
+    }
+}
+
+/// Counts what each step has to move; a blob counts where it is first needed.
+fn measure(left: &[(&Wanted, Vec<&Manifest>)], mirrored: &Mirrored, kept: &HashSet<Digest>) -> Vec<Step> {
+    let mut counted: HashSet<&Digest> = HashSet::new();
+    let mut placed: HashSet<(&Repository, &Digest)> = HashSet::new();
+    left.iter()
+        .map(|(wanted, manifests)| {
+            let mut step = Step { image: (*wanted).clone(), bytes: 0, bytes_kept: 0, blobs: 0 };
+            for blob in manifests.iter().flat_map(|m| m.blobs()) {
+                if mirrored.blob(&wanted.target, &blob.digest) || !placed.insert((&wanted.target, &blob.digest)) {
+                    continue;
+                }
+                step.blobs += 1;
+                if !counted.insert(&blob.digest) || mirrored.donors(&wanted.target, &blob.digest).next().is_some() {
+                    continue;
+                }
+                match kept.contains(&blob.digest) {
+                    true => step.bytes_kept += blob.size,
+                    false => step.bytes += blob.size,
+                }
+            }
+            step
+        })
+        .collect()
+}
+
+/// What the last applied plan wanted and this image set does not; entries that cannot be resolved now keep what they had.
+fn unwanted(before: &[Wanted], desired: &Desired, unresolved: &[Unresolved]) -> Vec<Unwanted> {
+    let now: HashSet<(&Repository, &crate::model::image::Tag)> = desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
+    let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
+    let releases_stalled = stalled.contains("mirror.platform") || stalled.iter().any(|s| s.starts_with("channel "));
+    let mut gone: Vec<Unwanted> = before
+        .iter()
+        .filter(|w| !now.contains(&(&w.target, &w.tag)))
+        .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
+        .filter(|w| !(releases_stalled && w.kind != crate::model::desired::Kind::Additional))
+        .map(|w| Unwanted { target: w.target_reference(), digest: w.digest.clone() })
+        .collect();
+    gone.sort();
+    gone
+}
+
+fn moved(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Moved> {
+    now.iter()
+        .filter_map(|(subject, to)| {
+            let from = before.get(subject).filter(|from| *from != to)?;
+            Some(Moved { subject: subject.clone(), from: from.clone(), to: to.clone() })
+        })
+        .collect()
+}
+
+/// The identity of the image set's document: what it says, not how it is written, so that a comment changes nothing.
+pub fn document_digest(set: &ImageSet) -> Digest {
+    Digest::of(&serde_json::to_vec(set).expect("an image set is plain data"))
+}
+
+fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
+    let mut hasher = crate::model::image::Hasher::sha256();
+    let mut line = |text: &str| {
+        hasher.update(text.as_bytes());
+        hasher.update(b"\n");
+    };
+    line("imagesetd plan 1");
+    line(&set.name.0);
+    line(&document_digest(set).to_string());
+    for Step { image, .. } in steps {
+        let platforms = image.platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(",");
+        line(&format!("{}@{} {} {platforms}", image.source, image.digest, image.target_reference()));
+    }
+    PlanId(hasher.finish().hex())
+}

@@ -1,0 +1,306 @@
+//! What people see of plans, runs and image sets: values that are stored, shown and sent.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    desired::Wanted,
+    imageset::{Problem, SetName},
+    plan::{Plan, PlanId},
+};
+
+/// A plan with what it does to documents and nodes, as it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// The plan.
+    pub plan: Plan,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether it was made of files that were sent along, not of the directory.
+    pub inline: bool,
+    /// What the image set's document said, see [`crate::model::plan::document_digest`].
+    pub document: String,
+    /// What each tag and channel meant.
+    pub pins: BTreeMap<String, String>,
+    /// The cluster documents before and after.
+    pub documents: Vec<DocumentChange>,
+    /// What the change of documents does to nodes.
+    pub impact: NodeImpact,
+    /// Why it waits for a person, if it does.
+    pub pending: Pending,
+    /// The run that applied it, is applying it, or tried to.
+    pub run: Option<String>,
+    /// Whether a run of it ended with everything landed.
+    pub applied: bool,
+}
+
+/// What applying a plan now would mean; looked at in the order applied, running, stale, fresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Freshness {
+    /// It was applied; applying it again changes nothing.
+    Applied,
+    /// A run of it is under way.
+    Running,
+    /// Planning again would give another plan, for this reason.
+    Stale(String),
+    /// It can be applied.
+    Fresh,
+}
+
+/// Why a plan is not applied by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pending {
+    /// It does not wait for anybody.
+    #[default]
+    No,
+    /// The image set is applied by hand.
+    Manual,
+    /// It downloads more than `max_bytes`.
+    MaxBytes,
+    /// Upstream moved without a commit, and `on_refresh` is `plan`.
+    OnRefresh,
+    /// It was made of files that were sent along.
+    Preview,
+}
+
+/// What becomes of one cluster document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentChange {
+    /// The object's name.
+    pub name: String,
+    /// Its file in the output folder.
+    pub file_name: String,
+    /// The object's kind.
+    pub kind: String,
+    /// The text now; empty where there is none.
+    pub before: String,
+    /// The text after; empty where it goes away.
+    pub after: String,
+}
+
+/// What a change of documents does to nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeImpact {
+    /// Nodes reload their registries configuration.
+    pub reload: bool,
+    /// Nodes are drained one after another.
+    pub drain: bool,
+    /// Why, sorted.
+    pub reasons: Vec<ImpactReason>,
+}
+
+/// One cause of what nodes do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImpactReason {
+    /// The rule's source.
+    pub scope: String,
+    /// The mirror, where one is the cause.
+    pub mirror: String,
+    /// Whether this one drains.
+    pub drain: bool,
+    /// One sentence.
+    pub message: String,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Under way.
+    Running,
+    /// Everything landed.
+    Succeeded,
+    /// Some images failed, the others landed.
+    Partial,
+    /// Nothing landed, or the documents could not be written.
+    Failed,
+    /// A person ended it.
+    Cancelled,
+    /// The daemon stopped; the next run goes on from there.
+    Interrupted,
+}
+
+/// What began a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A change of the directory.
+    Commit,
+    /// A change upstream.
+    Refresh,
+    /// A person or a script.
+    Request,
+    /// A second try after failures.
+    Retry,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Images that landed.
+    pub images_done: u64,
+    /// Images of the plan.
+    pub images_total: u64,
+    /// Images that failed.
+    pub images_failed: u64,
+    /// Images that were not begun since nobody wants them any more.
+    pub images_skipped: u64,
+    /// Bytes downloaded.
+    pub bytes_done: u64,
+    /// Bytes the plan expects to download.
+    pub bytes_total: u64,
+    /// Mean speed since the run began, in bytes per second.
+    pub bytes_per_second: u64,
+    /// Seconds to go at that speed, where that can be told.
+    pub eta_seconds: Option<u64>,
+    /// Blobs that were uploaded.
+    pub blobs_copied: u64,
+    /// Blobs that the mirror took from another repository of its own.
+    pub blobs_mounted: u64,
+    /// Blobs that were there already.
+    pub blobs_skipped: u64,
+}
+
+/// An image that did not land.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFailure {
+    /// The image's source.
+    pub image: String,
+    /// Where it should have landed.
+    pub target: String,
+    /// One sentence.
+    pub cause: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What was not copied since this one is missing.
+    pub dependents: Vec<String>,
+}
+
+/// One performance of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run's name; a later run sorts behind an earlier one.
+    pub id: String,
+    /// The image set.
+    pub set: SetName,
+    /// The plan.
+    pub plan: PlanId,
+    /// The plan's revision.
+    pub revision: String,
+    /// How it stands.
+    pub state: RunState,
+    /// What began it.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// How far it is, or got.
+    pub progress: Progress,
+    /// What did not land, in the plan's order.
+    pub failures: Vec<RunFailure>,
+    /// One sentence on how it ended.
+    pub message: String,
+}
+
+/// What is remembered of an image set between rounds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SetRecord {
+    /// The document that was applied last, see [`crate::model::plan::document_digest`].
+    pub applied_document: Option<String>,
+    /// The revision that was applied last.
+    pub applied_revision: Option<String>,
+    /// What the last applied plan wanted.
+    pub wanted: Vec<Wanted>,
+    /// What tags and channels meant to the last applied plan.
+    pub pins: BTreeMap<String, String>,
+    /// When tags and channels were read last.
+    pub refreshed: Option<Timestamp>,
+    /// The newest plan.
+    pub plan: Option<PlanId>,
+    /// The newest run.
+    pub run: Option<String>,
+}
+
+/// One statement about the daemon or an image set, in Kubernetes' manner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// `Ready`, `Reconciling`, `Stalled`, or a cause that is present only while it holds.
+    pub kind: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// One word in CamelCase.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Since when it has been so.
+    pub since: Timestamp,
+}
+
+/// An image set as status shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetStatus {
+    /// The image set.
+    pub name: SetName,
+    /// Its file, empty where it went away.
+    pub file: String,
+    /// Where its content lands.
+    pub target: String,
+    /// The revision seen last.
+    pub observed_revision: String,
+    /// The revision that the mirror and the documents stand for.
+    pub applied_revision: String,
+    /// Ready first, then the others by name.
+    pub conditions: Vec<Condition>,
+    /// The newest plan.
+    pub plan: Option<PlanId>,
+    /// Why it waits.
+    pub pending: Pending,
+    /// The newest run.
+    pub run: Option<String>,
+    /// The progress of the run under way.
+    pub progress: Option<Progress>,
+    /// How many images are wanted.
+    pub images_wanted: u64,
+    /// How many of them the mirror holds.
+    pub images_mirrored: u64,
+    /// When tags and channels were read last.
+    pub last_refresh: Option<Timestamp>,
+    /// When they will be read next.
+    pub next_refresh: Option<Timestamp>,
+    /// Whether releases are taken without a look at their signatures.
+    pub signatures_ignored: bool,
+    /// What is wrong with its file.
+    pub problems: Vec<Problem>,
+}
+
+/// The daemon as status shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DaemonStatus {
+    /// The version of imagesetd.
+    pub version: String,
+    /// The watched directory.
+    pub directory: String,
+    /// Its revision.
+    pub revision: String,
+    /// The state's lineage.
+    pub lineage: String,
+    /// The state's serial.
+    pub serial: u64,
+    /// When the daemon was started.
+    pub started: Timestamp,
+    /// Ready first, then the others by name.
+    pub conditions: Vec<Condition>,
+}
+
+/// Everything status shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// The daemon.
+    pub daemon: DaemonStatus,
+    /// The image sets, by name.
+    pub sets: Vec<SetStatus>,
+}

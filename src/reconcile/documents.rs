@@ -1,0 +1,244 @@
+//! From what has landed to documents in the output folder, and what that does to nodes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Error, Inner, state::SetState};
+use crate::{
+    cluster::{
+        self, Document, Purpose, Rendering, Served, Unit,
+        impact::{self, Effect},
+        node::Node,
+        retire::Retire,
+    },
+    model::{
+        desired::{Kind, Wanted},
+        facts::Facts,
+        imageset::SetName,
+        plan,
+        record::{DocumentChange, ImpactReason, NodeImpact, PlanRecord},
+    },
+};
+
+/// What publishing would change.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Change {
+    pub(super) documents: Vec<DocumentChange>,
+    pub(super) impact: NodeImpact,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Groups wanted images into what lands together, and says of each whether it has landed.
+pub(super) fn units(set: &SetName, wanted: &[Wanted], landed: impl Fn(&Wanted) -> bool) -> Vec<Unit> {
+    let mut units: BTreeMap<&str, Unit> = BTreeMap::new();
+    for image in wanted {
+        let purpose = match image.kind {
+            Kind::Release | Kind::ReleaseComponent => Purpose::Release,
+            Kind::Additional => Purpose::Additional,
+        };
+        let unit = units
+            .entry(&image.unit)
+            .or_insert_with(|| Unit { set: set.clone(), purpose, landed: true, images: vec![] });
+        unit.landed &= landed(image);
+        let served = serve(image);
+        // A release has two hundred images in two repositories: one line for each of these is enough.
+        if !unit.images.contains(&served) {
+            unit.images.push(served);
+        }
+    }
+    units.into_values().collect()
+}
+
+/// How clusters pull an image: releases by digest only; single images by the kind of reference they were asked for, and by
+/// digest as well, since that is what a tag ends as in many workloads.
+fn serve(image: &Wanted) -> Served {
+    let by_tag = match image.kind {
+        Kind::Additional => image.asked_tag.clone().map(|tag| (tag, image.tag.clone())),
+        Kind::Release | Kind::ReleaseComponent => None,
+    };
+    Served { source: image.source.clone(), by_digest: by_tag.is_none(), by_tag, target: image.target.clone() }
+}
+
+impl Inner {
+    /// What publishing would change if these were the units of `set`.
+    pub(super) async fn forecast_documents(&self, set: &SetName, units: Vec<Unit>) -> Result<Change, Error> {
+        let published = self.published().await?;
+        let rendering = self.render(set, units, &published);
+        Ok(self.change(set, &published, &rendering))
+    }
+
+    /// Writes the documents for what has landed of a plan's image set.
+    pub(super) async fn publish(&self, set: &SetName, plan: &Arc<PlanRecord>) -> Result<(), Error> {
+        let Some((wanted, facts)) = self.with_set(set, |state| wanted_of(state, plan)) else {
+            return Ok(());
+        };
+        let _one_at_a_time = self.publishing.lock().await;
+        let published = self.published().await?;
+        let units = {
+            let mirrored = self.mirrored();
+            units(set, &wanted, |image| plan::holds(&mirrored, image, &facts))
+        };
+        let rendering = self.render(set, units, &published);
+        let written = self.write(rendering).await;
+        self.state().output_trouble = written.as_ref().err().map(|e| e.to_string());
+        let changed = written?;
+        if changed > 0 {
+            tracing::info!(image_set = %set, documents = changed, "documents written");
+        }
+        Ok(())
+    }
+
+    /// Takes rules out of the documents on purpose; with `dry_run` only says what that would change.
+    pub(super) async fn retire_rules(&self, set: &SetName, sources: &[String], dry_run: bool) -> Result<(Vec<Document>, Change), Error> {
+        let _one_at_a_time = self.publishing.lock().await;
+        let published = self.published().await?;
+        let units = self.units_of_all(None);
+        let options = self.rule_options(&units);
+        let mut rendering = None;
+        let mut left = published.clone();
+        let wishes: Vec<Option<&String>> = match sources {
+            [] => vec![None],
+            some => some.iter().map(Some).collect(),
+        };
+        for source in wishes {
+            let source = source.map(|s| s.parse()).transpose().map_err(|e| Error::Unfit(format!("{e}")))?;
+            let what = Retire { set: set.clone(), source };
+            let next = cluster::retire::retire(&units, &left, &options, &what).map_err(|e| Error::Unfit(e.to_string()))?;
+            left = next.documents.clone();
+            rendering = Some(next);
+        }
+        let Some(mut rendering) = rendering else {
+            return Ok((published, Change::default()));
+        };
+        let kept: BTreeSet<&str> = rendering.documents.iter().map(|d| d.file_name.as_str()).collect();
+        rendering.removed = published.iter().map(|d| d.file_name.clone()).filter(|f| !kept.contains(f.as_str())).collect();
+        let change = self.change(set, &published, &rendering);
+        if !dry_run {
+            self.write(rendering).await?;
+        }
+        Ok((published, change))
+    }
+
+    /// The documents of ours in the output folder.
+    pub(super) async fn published(&self) -> Result<Vec<Document>, Error> {
+        let output = self.output.clone();
+        let (documents, problems) = tokio::task::spawn_blocking(move || {
+            output.lock().unwrap_or_else(|broken| broken.into_inner()).read()
+        })
+        .await??;
+        for problem in problems {
+            tracing::debug!(%problem, "in the output folder");
+        }
+        Ok(documents)
+    }
+
+    async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
+        let output = self.output.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            output.lock().unwrap_or_else(|broken| broken.into_inner()).write(&rendering.documents, &rendering.removed)
+        });
+        Ok(written.await??)
+    }
+
+    /// Renders all documents, with `units` for one image set and what was applied last for the others.
+    fn render(&self, set: &SetName, mut units: Vec<Unit>, published: &[Document]) -> Rendering {
+        units.extend(self.units_of_all(Some(set)));
+        let options = self.rule_options(&units);
+        cluster::render(&units, published, &options)
+    }
+
+    /// The units of what every image set, but one, last had applied.
+    fn units_of_all(&self, but: Option<&SetName>) -> Vec<Unit> {
+        let mirrored = self.mirrored();
+        let state = self.state();
+        let others = state.sets.iter().filter(|(name, set)| Some(*name) != but && !set.removed);
+        others
+            .flat_map(|(name, set)| {
+                let facts = set.resolution().map_or_else(Facts::default, |r| r.facts.clone());
+                units(name, &set.record.wanted, |image| {
+                    plan::holds(&mirrored, image, &facts)
+                        || (!image.platforms.is_empty() && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
+                })
+            })
+            .collect()
+    }
+
+    fn rule_options(&self, units: &[Unit]) -> cluster::Options {
+        let sets: BTreeSet<&SetName> = units.iter().map(|u| &u.set).collect();
+        let scopes = sets.into_iter().map(|name| (name.clone(), self.settings.policy_for(name).mirror_scope)).collect();
+        cluster::Options { scopes, source_policies: self.settings.mirror_source_policies.clone() }
+    }
+
+    fn change(&self, set: &SetName, published: &[Document], rendering: &Rendering) -> Change {
+        let mine: Vec<String> =
+            rendering.warnings.iter().filter(|w| w.set == *set).map(|w| w.message.clone()).collect();
+        Change {
+            documents: document_changes(set, published, rendering),
+            impact: node_impact(published, &rendering.documents),
+            warnings: mine,
+        }
+    }
+}
+
+/// What a run's documents are made of: the resolution of its plan's document, also where the directory moved on meanwhile.
+fn wanted_of(state: &SetState, plan: &PlanRecord) -> Option<(Vec<Wanted>, Facts)> {
+    let resolved = state.resolved.as_ref().filter(|r| r.document == plan.document)?;
+    Some((resolved.desired.images.clone(), resolved.facts.clone()))
+}
+
+/// The documents of `set`, and those of others that change along.
+fn document_changes(set: &SetName, published: &[Document], rendering: &Rendering) -> Vec<DocumentChange> {
+    let before: BTreeMap<&str, &Document> = published.iter().map(|d| (d.file_name.as_str(), d)).collect();
+    let after: BTreeMap<&str, &Document> = rendering.documents.iter().map(|d| (d.file_name.as_str(), d)).collect();
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let changes = names.into_iter().filter_map(|file_name| {
+        let (old, new) = (before.get(file_name), after.get(file_name));
+        let document = new.or(old)?;
+        let text = |d: Option<&&Document>| d.map(|d| d.text.clone()).unwrap_or_default();
+        let change = DocumentChange {
+            name: document.name.clone(),
+            file_name: file_name.to_owned(),
+            kind: document.kind.object().to_owned(),
+            before: text(old),
+            after: text(new),
+        };
+        (document.set == *set || change.before != change.after).then_some(change)
+    });
+    changes.collect()
+}
+
+/// What nodes do when the documents change, by our documents alone.
+fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
+    let (before, after) = match (Node::of(before), Node::of(after)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (before, after) => return refused(before.err().into_iter().flatten().chain(after.err().into_iter().flatten())),
+    };
+    let impact = impact::impact(&before, &after);
+    let drain = impact.effect == Effect::Drain;
+    NodeImpact {
+        reload: impact.effect >= Effect::Reload,
+        drain,
+        reasons: impact
+            .reasons
+            .into_iter()
+            .map(|r| ImpactReason {
+                scope: r.scope.to_string(),
+                mirror: r.mirror.map(|m| m.to_string()).unwrap_or_default(),
+                drain,
+                message: r.message,
+            })
+            .collect(),
+    }
+}
+
+fn refused(refusals: impl Iterator<Item = cluster::node::Refusal>) -> NodeImpact {
+    let reasons = refusals.map(|r| ImpactReason {
+        scope: String::new(),
+        mirror: String::new(),
+        drain: false,
+        message: r.to_string(),
+    });
+    NodeImpact { reload: false, drain: false, reasons: reasons.collect() }
+}

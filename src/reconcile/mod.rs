@@ -1,0 +1,365 @@
+//! The loop that joins everything, and the handle others call.
+//!
+//! ```text
+//!   observe --> round: resolve -> survey -> plan -> forecast --> decide --> run: copy -> store -> documents
+//!                 ^                                                              |
+//!                 +------------------- refresh, retry, commit -------------------+
+//! ```
+//!
+//! **Invariant:** one run of an image set at a time; a run belongs to the daemon, never to who asked for it.
+//! **Invariant:** making a plan changes nothing outside the state folder.
+
+mod documents;
+
+mod planning;
+
+mod requests;
+
+mod rounds;
+
+mod running;
+
+mod state;
+
+mod status;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use requests::{Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned, Validated};
+pub use state::{ImageFinished, ImageOutcome};
+
+use state::{SetState, State};
+
+use crate::{
+    copy, gitops,
+    model::{
+        desired::Claims,
+        imageset::{Problem, SetName},
+        mirrored::{Landed, Mirrored},
+        plan::PlanId,
+        record::{RunRecord, RunState, SetRecord},
+    },
+    output::Output,
+    registry::{self, Client},
+    resolve::Resolver,
+    settings::Settings,
+    store::{self, Store},
+};
+
+/// Why something that was asked for is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such image set.
+    #[error("there is no image set {name} in {directory}{hint}")]
+    NoSet {
+        /// What was asked for.
+        name: String,
+        /// The watched directory.
+        directory: String,
+        /// The nearest name, as a clause.
+        hint: String,
+    },
+    /// There is no such plan.
+    #[error("there is no plan {0}; `imagesetd plan` makes one and prints its id")]
+    NoPlan(String),
+    /// There is no such run.
+    #[error("there is no run {0}; `imagesetd runs list` lists them")]
+    NoRun(String),
+    /// A shortened id means several things.
+    #[error("{id} is short for {count} {what}s; give more of it")]
+    Ambiguous {
+        /// What was given.
+        id: String,
+        /// Plan or run.
+        what: &'static str,
+        /// How many begin so.
+        count: usize,
+    },
+    /// The image set's file has problems.
+    #[error("image set {set} is not valid: {first}; `imagesetd validate` lists all problems")]
+    Invalid {
+        /// The image set.
+        set: SetName,
+        /// The first problem, with its place.
+        first: String,
+        /// All problems.
+        problems: Vec<Problem>,
+    },
+    /// The plan would not be the same if it were made now.
+    #[error("plan {} is stale: {why}; make a new one: `imagesetd plan {set}`", id.short())]
+    Stale {
+        /// The plan.
+        id: PlanId,
+        /// The image set.
+        set: SetName,
+        /// What changed.
+        why: String,
+    },
+    /// Another plan of the image set is being applied.
+    #[error("image set {set} is being applied by run {run}; follow it with `imagesetd runs watch {run}`, or end it with `imagesetd runs cancel {run}`")]
+    Busy {
+        /// The image set.
+        set: SetName,
+        /// The run under way.
+        run: String,
+    },
+    /// The run is over.
+    #[error("run {0} is over")]
+    Over(String),
+    /// Questions and answers go round in circles.
+    #[error("resolving image set {0} asks for the same again and again; this is an error of imagesetd, please report it with the image set")]
+    Endless(SetName),
+    /// The mirror could not be asked or written.
+    #[error("asking the mirror what it holds: {}", copy::sentence(.0))]
+    Mirror(#[source] registry::Error),
+    /// The state could not be read or written.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The output folder could not be read or written.
+    #[error(transparent)]
+    Output(#[from] crate::output::Error),
+    /// What was asked for does not fit.
+    #[error("{0}")]
+    Unfit(String),
+    /// The daemon is being stopped.
+    #[error("the daemon is being stopped; ask again when it is back")]
+    Stopping,
+    /// A task ended in a way it should not.
+    #[error("a task of the daemon ended unexpectedly: {0}; its log says more")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Whether the same may work later without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Mirror(error) => error.is_transient(),
+            Error::Busy { .. } | Error::Stopping => true,
+            _ => false,
+        }
+    }
+
+    /// One word in CamelCase that does not change between versions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Error::NoSet { .. } => "ImageSetNotFound",
+            Error::NoPlan(_) => "PlanNotFound",
+            Error::NoRun(_) => "RunNotFound",
+            Error::Ambiguous { .. } => "AmbiguousId",
+            Error::Invalid { .. } => "ImageSetInvalid",
+            Error::Stale { .. } => "PlanStale",
+            Error::Busy { .. } => "RunUnderWay",
+            Error::Over(_) => "RunOver",
+            Error::Endless(_) => "ResolveEndless",
+            Error::Mirror(error) if error.is_authentication() => "MirrorAuthentication",
+            Error::Mirror(_) => "MirrorUnavailable",
+            Error::Store(_) => "StateUnavailable",
+            Error::Output(_) => "OutputUnavailable",
+            Error::Unfit(_) => "Unfit",
+            Error::Stopping => "Stopping",
+            Error::Task(_) => "Internal",
+        }
+    }
+}
+
+/// What a reconciler works with; opened once, by the daemon or by `once`.
+pub struct Parts {
+    /// The site's settings.
+    pub settings: Settings,
+    /// The durable state.
+    pub store: Store,
+    /// Reads from upstream.
+    pub source: Client,
+    /// Reads from and writes to the mirror.
+    pub mirror: Client,
+    /// Fetches facts.
+    pub resolver: Resolver,
+    /// The output folder.
+    pub output: Output,
+    /// Looks at the directory when asked, where one is watched.
+    pub watcher: Option<gitops::Watcher>,
+}
+
+/// What others call. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    store: Store,
+    source: Client,
+    mirror: Client,
+    resolver: Resolver,
+    output: Arc<Mutex<Output>>,
+    watcher: Option<gitops::Watcher>,
+    mirrored: RwLock<Mirrored>,
+    /// Orders what is applied to `mirrored` and what is written to the store.
+    journal: tokio::sync::Mutex<()>,
+    /// Documents are forecast and written by one at a time.
+    publishing: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    wake: Notify,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    started: Timestamp,
+}
+
+impl Handle {
+    /// Reads the state and makes ready; nothing is done before an observation comes in.
+    pub fn open(parts: Parts) -> Result<Self, Error> {
+        let mirrored = parts.store.mirrored()?;
+        let state = State { sets: remembered(&parts.store)?, ..State::default() };
+        interrupt_runs(&parts.store, &parts.settings)?;
+        let inner = Inner {
+            settings: parts.settings,
+            store: parts.store,
+            source: parts.source,
+            mirror: parts.mirror,
+            resolver: parts.resolver,
+            output: Arc::new(Mutex::new(parts.output)),
+            watcher: parts.watcher,
+            mirrored: RwLock::new(mirrored),
+            journal: tokio::sync::Mutex::default(),
+            publishing: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            changes: watch::channel(0).0,
+            wake: Notify::new(),
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            started: Timestamp::now(),
+        };
+        Ok(Handle { inner: Arc::new(inner) })
+    }
+
+    /// Stops: no new work is begun, what is in flight has `deadline` to end, and what landed is recorded.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.inner.stop.cancel();
+        self.inner.tracker.close();
+        if tokio::time::timeout(deadline, self.inner.tracker.wait()).await.is_err() {
+            tracing::warn!("the deadline of the stop is over; what is in flight is abandoned");
+            self.inner.abandon.cancel();
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.inner.tracker.wait()).await;
+        }
+    }
+
+    /// Tells whenever something that status shows has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Notes how keeping the directory at its branch goes.
+    pub fn note_git(&self, trouble: Option<String>) {
+        self.inner.state().git_trouble = trouble;
+        self.inner.touch();
+    }
+}
+
+/// What the store remembers of image sets, before the directory was looked at.
+fn remembered(store: &Store) -> Result<BTreeMap<SetName, SetState>, Error> {
+    let mut sets = BTreeMap::new();
+    for (name, record) in store.sets()? {
+        let observed = record.applied_revision.clone().unwrap_or_default();
+        // Not seen yet is not the same as gone: until the first look they count as neither.
+        sets.insert(name, SetState { record, observed, removed: false, ..SetState::default() });
+    }
+    Ok(sets)
+}
+
+/// Runs that a daemon before this one left under way did not end: it did.
+fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
+    for run in store.runs()?.into_iter().filter(|r| r.state == RunState::Running) {
+        let ended = RunRecord {
+            state: RunState::Interrupted,
+            finished: Some(Timestamp::now()),
+            message: "the daemon ended while it was under way; the next run goes on from there".into(),
+            ..run
+        };
+        store.put_run(&ended, settings.keep_runs)?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn mirrored(&self) -> RwLockReadGuard<'_, Mirrored> {
+        self.mirrored.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn with_set<T>(&self, name: &SetName, f: impl FnOnce(&mut SetState) -> T) -> T {
+        f(self.state().sets.entry(name.clone()).or_default())
+    }
+
+    /// Looks at an image set that may be unknown, as one of files that were sent along is.
+    fn peek<T>(&self, name: &SetName, f: impl FnOnce(&SetState) -> T) -> T {
+        match self.state().sets.get(name) {
+            Some(known) => f(known),
+            None => f(&SetState::default()),
+        }
+    }
+
+    fn claims(&self, but: &SetName) -> Claims {
+        let state = self.state();
+        let registry = |set: &SetName| self.settings.policy_for(set).target.registry().clone();
+        let mine = registry(but);
+        let mut claims = state::claims(&state.sets, but);
+        claims.retain(|(repository, _), _| *repository.registry() == mine);
+        claims
+    }
+
+    /// Brings conditions up to date and tells those who watch.
+    fn touch(&self) {
+        let now = Timestamp::now();
+        {
+            let mut state = self.state();
+            state.sets.values_mut().for_each(|set| status::refresh_set(set, now));
+            status::refresh_daemon(&mut state, now);
+        }
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Takes in what landed: first durable, then believed.
+    async fn record_landed(&self, landed: Vec<Landed>) -> Result<(), Error> {
+        if landed.is_empty() {
+            return Ok(());
+        }
+        let _in_order = self.journal.lock().await;
+        let (news, serial) = {
+            let mut mirrored = self.mirrored.write().unwrap_or_else(|broken| broken.into_inner());
+            let news: Vec<Landed> = landed.into_iter().filter(|fact| mirrored.apply(fact)).collect();
+            (news, mirrored.serial())
+        };
+        self.on_store(move |store| store.append(&news, serial)).await
+    }
+
+    fn save_set(&self, name: &SetName) {
+        let record: SetRecord = self.with_set(name, |state| state.record.clone());
+        if let Err(error) = self.store.put_set(name, &record) {
+            tracing::error!(image_set = %name, %error, "what is known of an image set could not be kept");
+        }
+    }
+
+    /// Runs a write of the store where it may block.
+    async fn on_store<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Store) -> Result<T, store::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.store.clone();
+        Ok(tokio::task::spawn_blocking(move || write(&store)).await??)
+    }
+}

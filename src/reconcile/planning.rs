@@ -1,0 +1,285 @@
+//! Makes plans: asks for facts until the rules are content, looks at the mirror, compares, forecasts the documents.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{Error, Inner, documents, state::Resolved};
+use crate::{
+    copy,
+    model::{
+        desired::{self, Desired},
+        facts::{Built, Fact, Facts, Need},
+        image::Digest,
+        imageset::{ImageSet, SetName},
+        plan::{self, Basis, Plan},
+        policy::{ApplyMode, OnRefresh, Policy},
+        record::{Pending, PlanRecord, SetRecord},
+    },
+    resolve::Asked,
+};
+
+/// How much is read anew to make a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Tags and channels are read, and the mirror is asked about what is not known of it.
+    Fresh,
+    /// Tags and channels mean what they meant the last time; nobody is asked.
+    Pinned,
+}
+
+/// Where a plan's image set comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) set: ImageSet,
+    pub(super) revision: String,
+    pub(super) inline: bool,
+}
+
+/// How many rounds of questions are asked before it is concluded that the answers lead nowhere.
+const MAX_ROUNDS: usize = 12;
+
+impl Inner {
+    /// Makes the plan of an image set and remembers it.
+    pub(super) async fn make_plan(&self, origin: Origin, reading: Reading) -> Result<Arc<PlanRecord>, Error> {
+        let name = origin.set.name.clone();
+        let planning = self.peek(&name, |state| state.planning.clone());
+        let _alone = planning.lock().await;
+        let policy = self.settings.policy_for(&name);
+        let resolved = self.resolve(&origin, &policy, reading).await?;
+        if reading == Reading::Fresh {
+            self.survey(&resolved.desired).await?;
+        }
+        let before = self.peek(&name, |state| state.record.clone());
+        let (plan, facts) = self.compare(&origin, &resolved, &before).await?;
+        let record = self.forecast(&origin, &policy, plan, &resolved, &facts, &before).await?;
+        let record = Arc::new(self.keep_plan(record).await?);
+        if !origin.inline {
+            self.remember(&name, &record, resolved, reading);
+            if record.applied {
+                self.note_applied(&record);
+            }
+        }
+        Ok(record)
+    }
+
+    fn remember(&self, name: &SetName, record: &Arc<PlanRecord>, resolved: Arc<Resolved>, reading: Reading) {
+        let refreshed = (reading == Reading::Fresh).then(Timestamp::now);
+        self.with_set(name, |state| {
+            state.resolved = Some(resolved);
+            state.plan = Some(record.clone());
+            state.failure = None;
+            state.record.plan = Some(record.plan.id.clone());
+            if let Some(now) = refreshed {
+                state.record.refreshed = Some(now);
+            }
+        });
+        self.save_set(name);
+        self.touch();
+    }
+
+    /// Decides what is wanted, asking for facts until the rules are content.
+    async fn resolve(&self, origin: &Origin, policy: &Policy, reading: Reading) -> Result<Arc<Resolved>, Error> {
+        let name = &origin.set.name;
+        let document = plan::document_digest(&origin.set).to_string();
+        let (last, pins) = self.peek(name, |state| (state.resolved.clone(), state.record.pins.clone()));
+        let mut facts = match (&last, reading) {
+            (Some(last), Reading::Pinned) => last.facts.clone(),
+            _ => Facts::default(),
+        };
+        let mut desired = None;
+        for _ in 0..MAX_ROUNDS {
+            match desired::build(&origin.set, policy, &facts) {
+                Built::Whole(whole) => {
+                    desired = Some(whole);
+                    break;
+                }
+                Built::Missing(needs) => {
+                    let asked = needs.into_iter().map(|need| {
+                        let last = last_named(&need, &last, &pins);
+                        Asked { need, last }
+                    });
+                    self.learn(asked.collect(), &mut facts).await?;
+                }
+            }
+        }
+        let mut desired = desired.ok_or_else(|| Error::Endless(name.clone()))?;
+        let claims = self.claims(name);
+        desired::yield_to(&mut desired, &claims);
+        keep_sparse(&mut facts, &desired);
+        Ok(Arc::new(Resolved { document, desired, facts }))
+    }
+
+    /// Answers needs: from the store where a digest names them, else from upstream.
+    async fn learn(&self, asked: Vec<Asked>, facts: &mut Facts) -> Result<(), Error> {
+        let mut left = Vec::new();
+        for question in asked {
+            match self.recall(&question.need)? {
+                Some(fact) => facts.learn(fact),
+                None => left.push(question),
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!(questions = left.len(), "asking upstream");
+        let learnt = self.resolver.fetch(left).await;
+        let mut manifests = Vec::new();
+        let mut payloads = Vec::new();
+        for fact in learnt {
+            match &fact {
+                Fact::Manifest(_, Ok(manifest)) => manifests.push(manifest.clone()),
+                Fact::Payload(digest, Ok(payload)) => payloads.push((digest.clone(), payload.clone())),
+                _ => {}
+            }
+            facts.learn(fact);
+        }
+        self.on_store(move |store| store.keep_facts(&manifests, &payloads)).await
+    }
+
+    fn recall(&self, need: &Need) -> Result<Option<Fact>, Error> {
+        Ok(match need {
+            Need::Manifest(_, digest) => {
+                self.store.manifest(digest)?.map(|m| Fact::Manifest(digest.clone(), Ok(Arc::new(m))))
+            }
+            Need::Payload(_, digest) => self.store.payload(digest)?.map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
+            Need::Graph(_) | Need::Tag(_) => None,
+        })
+    }
+
+    /// Asks the mirror about wanted images of which nothing is known.
+    async fn survey(&self, desired: &Desired) -> Result<(), Error> {
+        let unknown: Vec<_> = {
+            let mirrored = self.mirrored();
+            let lacking = |w: &&desired::Wanted| mirrored.tag(&w.target, &w.tag) != Some(&w.digest);
+            desired.images.iter().filter(lacking).cloned().collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2).await.map_err(Error::Mirror)?;
+        if !found.is_empty() {
+            tracing::info!(images = found.len() / 2, "found in the mirror already");
+        }
+        self.record_landed(found).await
+    }
+
+    /// Compares what is wanted with what is there, asking for the manifests of what is not.
+    async fn compare(&self, origin: &Origin, resolved: &Resolved, before: &SetRecord) -> Result<(Plan, Facts), Error> {
+        let mut facts = resolved.facts.clone();
+        for _ in 0..MAX_ROUNDS {
+            let kept: HashSet<Digest> = self.store.kept().all();
+            let built = {
+                let mirrored = self.mirrored();
+                let basis = Basis {
+                    set: &origin.set,
+                    revision: &origin.revision,
+                    base: self.store.position(&mirrored),
+                    before: &before.wanted,
+                    pins: &before.pins,
+                    kept: &kept,
+                };
+                plan::build(&basis, &resolved.desired, &mirrored, &facts)
+            };
+            match built {
+                Built::Whole(plan) => return Ok((plan, facts)),
+                Built::Missing(needs) => {
+                    let asked = needs.into_iter().map(|need| Asked { need, last: None }).collect();
+                    self.learn(asked, &mut facts).await?;
+                }
+            }
+        }
+        Err(Error::Endless(origin.set.name.clone()))
+    }
+
+    /// Joins a plan with what it does to documents and nodes, and with why it waits.
+    async fn forecast(
+        &self,
+        origin: &Origin,
+        policy: &Policy,
+        plan: Plan,
+        resolved: &Resolved,
+        facts: &Facts,
+        before: &SetRecord,
+    ) -> Result<PlanRecord, Error> {
+        let unresolved: HashSet<&str> = plan.unresolved.iter().map(|u| u.subject.as_str()).collect();
+        let units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
+            !unresolved.contains(wanted.unit.as_str()) || plan::holds(&self.mirrored(), wanted, facts)
+        });
+        let change = self.forecast_documents(&origin.set.name, units).await?;
+        let document = resolved.document.clone();
+        let pending = match origin.inline {
+            true => Pending::Preview,
+            false => waits(policy, &plan, &document, before),
+        };
+        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
+        let mut plan = plan;
+        plan.warnings.extend(change.warnings.clone());
+        plan.warnings.sort();
+        plan.warnings.dedup();
+        Ok(PlanRecord {
+            plan,
+            created: Timestamp::now(),
+            inline: origin.inline,
+            document,
+            pins: resolved.desired.pins.clone(),
+            documents: change.documents,
+            impact: change.impact,
+            pending,
+            run: None,
+            applied: nothing_to_do,
+        })
+    }
+
+    /// Stores a plan. One of the same identity keeps its time and its run.
+    async fn keep_plan(&self, mut record: PlanRecord) -> Result<PlanRecord, Error> {
+        if let Some(old) = self.store.plan(&record.plan.id)? {
+            record.run = old.run;
+            record.created = old.created;
+        }
+        let keep = self.settings.keep_plans;
+        let stored = record.clone();
+        self.on_store(move |store| store.put_plan(&stored, keep)).await?;
+        Ok(record)
+    }
+}
+
+/// What a tag named the last time, by the last resolution or the last applied plan.
+fn last_named(need: &Need, last: &Option<Arc<Resolved>>, pins: &std::collections::BTreeMap<String, String>) -> Option<Digest> {
+    let Need::Tag(reference) = need else {
+        return None;
+    };
+    let resolved = last.as_ref().and_then(|l| l.facts.tags.get(reference)?.as_ref().ok().cloned());
+    resolved.or_else(|| pins.get(&reference.to_string())?.parse().ok())
+}
+
+/// Drops the manifests that the store gives back at any time, but for those of sparse images: whether these are whole cannot
+/// be told without.
+fn keep_sparse(facts: &mut Facts, desired: &Desired) {
+    let mut sparse: HashSet<Digest> = HashSet::new();
+    let mut left: Vec<Digest> =
+        desired.images.iter().filter(|w| !w.platforms.is_empty()).map(|w| w.digest.clone()).collect();
+    while let Some(digest) = left.pop() {
+        if let Some(Ok(manifest)) = facts.manifests.get(&digest)
+            && sparse.insert(digest)
+        {
+            left.extend(manifest.children(&[]).map(|child| child.digest.clone()));
+        }
+    }
+    facts.manifests.retain(|digest, manifest| manifest.is_ok() && sparse.contains(digest));
+    facts.payloads.clear();
+}
+
+/// Why a plan waits for a person, by the site's policy.
+fn waits(policy: &Policy, plan: &Plan, document: &str, before: &SetRecord) -> Pending {
+    let committed = before.applied_document.as_deref() != Some(document);
+    if policy.apply == ApplyMode::Manual {
+        Pending::Manual
+    } else if policy.max_bytes.is_some_and(|most| plan.bytes() > most) {
+        Pending::MaxBytes
+    } else if policy.on_refresh == OnRefresh::Plan && !committed && !plan.moved.is_empty() {
+        Pending::OnRefresh
+    } else {
+        Pending::No
+    }
+}

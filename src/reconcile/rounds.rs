@@ -1,0 +1,295 @@
+//! The loop: what the directory says, what time it is, and what follows from it for each image set.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::{
+    Error, Handle,
+    planning::{Origin, Reading},
+    state::{RoundFailure, SetState},
+};
+use crate::{
+    gitops::{Checkout, Observation},
+    model::{
+        imageset::{self, ImageSet, Problem, SetName, Severity, SourceFile},
+        record::{Pending, PlanRecord, RunRecord, RunState, Trigger},
+    },
+};
+
+/// Why a round is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// A round or run failed in passing.
+    Retry,
+    /// Upstream is looked at again.
+    Refresh,
+    /// The directory changed.
+    Commit,
+}
+
+impl From<Cause> for Trigger {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Retry => Trigger::Retry,
+            Cause::Refresh => Trigger::Refresh,
+            Cause::Commit => Trigger::Commit,
+        }
+    }
+}
+
+/// The longest wait before something that failed in passing is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
+
+impl Handle {
+    /// Follows the directory until the daemon stops.
+    pub async fn follow(&self, mut directory: watch::Receiver<Option<Arc<Observation>>>) {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                () = self.inner.stop.cancelled() => return,
+                changed = directory.changed() => {
+                    let seen = directory.borrow_and_update().clone();
+                    match (changed, seen) {
+                        (Ok(()), Some(observation)) => self.observe(&observation),
+                        (Ok(()), None) => {}
+                        (Err(_), _) => return,
+                    }
+                }
+                () = tokio::time::sleep(wake) => {}
+                () = self.inner.wake.notified() => {}
+            }
+            self.start_due();
+        }
+    }
+
+    /// Takes in what the directory says and marks the image sets that have to be looked at.
+    pub fn observe(&self, observation: &Observation) {
+        match observation {
+            Observation::Checkout(checkout) => self.take(checkout),
+            Observation::Missing { why } => self.trouble("DirectoryMissing", why),
+            Observation::Unsettled { why } => self.trouble("DirectoryUnsettled", why),
+        }
+        self.inner.touch();
+    }
+
+    fn trouble(&self, reason: &'static str, why: &str) {
+        tracing::warn!(%why, "the directory cannot be used for now; nothing changes");
+        self.inner.state().directory_trouble = Some((reason, why.to_owned()));
+    }
+
+    fn take(&self, checkout: &Checkout) {
+        let revision = checkout.revision.to_string();
+        let (files, unreadable) = sources(checkout);
+        let read = imageset::read_for(&files, |name| self.inner.settings.policy_for(name).target.to_string());
+        for ignored in &read.ignored {
+            tracing::debug!(file = %ignored.file, line = ignored.line, "not an image set; ignored");
+        }
+        let mut state = self.inner.state();
+        state.directory_trouble = None;
+        state.revision = Some(revision.clone());
+        state.problems = read.problems.iter().chain(&unreadable).cloned().collect();
+        let present: BTreeSet<SetName> = read.image_sets.iter().map(|found| found.name.clone()).collect();
+        // Of a file that cannot be read as a whole, further documents are not gone: nothing is known of them.
+        let stems = read.image_sets.iter().filter(|f| f.whole_file).map(|f| (f.name.0.clone(), f.problems.clone()));
+        let stems: BTreeMap<String, Vec<Problem>> = stems.chain(unreadable.iter().map(stem_of)).collect();
+        for found in read.image_sets {
+            let broken = found.problems.iter().any(|p| p.severity == Severity::Error);
+            let set = found.image_set.filter(|_| !broken);
+            let known = state.sets.entry(found.name.clone()).or_default();
+            known.take(&found.name, &found.file, set, found.problems, &revision);
+        }
+        for (name, known) in state.sets.iter_mut().filter(|(name, _)| !present.contains(name)) {
+            let stem = name.0.split('#').next().unwrap_or_default();
+            match stems.get(stem) {
+                Some(problems) => known.take(name, &known.file.clone(), None, problems.clone(), &revision),
+                None if !known.removed => known.remove(name, &revision),
+                None => {}
+            }
+        }
+    }
+
+    /// Begins the rounds that are due and have nothing in their way.
+    pub(super) fn start_due(&self) {
+        let now = Timestamp::now();
+        let mut start = Vec::new();
+        for (name, state) in &mut self.inner.state().sets {
+            if !state.is_usable() || state.busy || state.active.is_some() {
+                continue;
+            }
+            if state.due.is_none() && state.next_refresh.is_some_and(|at| at <= now) {
+                state.due = Some(if state.setbacks > 0 { Cause::Retry } else { Cause::Refresh });
+            }
+            if let Some(cause) = state.due.take() {
+                state.busy = true;
+                start.push((name.clone(), cause));
+            }
+        }
+        for (name, cause) in start {
+            let handle = self.clone();
+            self.inner.tracker.spawn(async move { handle.round(name, cause).await });
+        }
+    }
+
+    fn next_wake(&self) -> Duration {
+        let now = Timestamp::now();
+        let state = self.inner.state();
+        let next = state.sets.values().filter(|s| s.is_usable() && !s.busy && s.active.is_none()).filter_map(|s| s.next_refresh).min();
+        let wait = next.map_or(LONGEST_WAIT, |at| Duration::try_from(at - now).unwrap_or_default());
+        wait.clamp(Duration::from_millis(50), LONGEST_WAIT)
+    }
+
+    /// One round of one image set: plan, and apply where the site's policy says so.
+    async fn round(&self, name: SetName, cause: Cause) {
+        let inner = &self.inner;
+        inner.touch();
+        let origin = inner.with_set(&name, |state| {
+            Some(Origin { set: state.set.clone()?, revision: state.observed.clone(), inline: false })
+        });
+        if let Some(origin) = origin {
+            let made = tokio::select! {
+                made = inner.make_plan(origin, Reading::Fresh) => made,
+                () = inner.stop.cancelled() => Err(Error::Stopping),
+            };
+            match made {
+                Ok(plan) => self.decide(&plan, cause).await,
+                Err(error) => self.setback(&name, &error),
+            }
+        }
+        inner.with_set(&name, |state| state.busy = false);
+        inner.touch();
+        inner.wake.notify_one();
+    }
+
+    /// Applies a new plan, or lets it wait, or notes that there is nothing to do.
+    async fn decide(&self, plan: &Arc<PlanRecord>, cause: Cause) {
+        let inner = &self.inner;
+        let set = &plan.plan.set;
+        let refresh = inner.settings.policy_for(set).refresh;
+        let transient = plan.plan.unresolved.iter().any(|u| u.transient);
+        inner.with_set(set, |state| {
+            state.setbacks = if transient { state.setbacks + 1 } else { 0 };
+            state.next_refresh = Some(Timestamp::now() + if transient { backoff(state.setbacks).min(refresh) } else { refresh });
+        });
+        if plan.applied {
+            tracing::info!(image_set = %set, revision = %plan.plan.revision, "nothing to do");
+            return;
+        }
+        if plan.pending != Pending::No {
+            tracing::info!(image_set = %set, plan = %plan.plan.id.short(), why = ?plan.pending, "plan waits");
+            return;
+        }
+        if let Err(error) = self.start_run(plan, cause.into()) {
+            tracing::warn!(image_set = %set, %error, "the plan is not applied now");
+        }
+    }
+
+    fn setback(&self, name: &SetName, error: &Error) {
+        if matches!(error, Error::Stopping) {
+            return;
+        }
+        tracing::warn!(image_set = %name, %error, "no plan could be made");
+        let refresh = self.inner.settings.policy_for(name).refresh;
+        self.inner.with_set(name, |state| {
+            state.setbacks += 1;
+            let wait = if error.is_transient() { backoff(state.setbacks).min(refresh) } else { refresh };
+            state.next_refresh = Some(Timestamp::now() + wait);
+            state.failure = Some(RoundFailure {
+                reason: error.reason(),
+                message: error.to_string(),
+                transient: error.is_transient(),
+            });
+        });
+    }
+
+    /// After a run: what failed is tried again, later each time; what changed meanwhile is looked at now.
+    pub(super) fn after_run(&self, set: &SetName, run: &RunRecord) {
+        let refresh = self.inner.settings.policy_for(set).refresh;
+        self.inner.with_set(set, |state| {
+            let changed = state.resolution().is_none();
+            if matches!(run.state, RunState::Partial | RunState::Failed) {
+                state.setbacks += 1;
+                state.next_refresh = Some(Timestamp::now() + backoff(state.setbacks).min(refresh));
+            } else {
+                state.setbacks = 0;
+                state.next_refresh = Some(Timestamp::now() + refresh);
+            }
+            if changed && state.is_usable() {
+                state.due = state.due.max(Some(Cause::Commit));
+            }
+        });
+        self.inner.wake.notify_one();
+    }
+}
+
+/// Whether nothing is under way or waiting for an image set.
+fn is_settled(state: &super::state::SetState) -> bool {
+    state.active.is_none() && !state.busy && state.due.is_none() && state.failure.is_none()
+        && state.plan.as_ref().is_none_or(|p| p.applied || p.plan.is_empty())
+}
+
+/// How long to wait after so many setbacks in a row: a minute, doubling, at most half an hour.
+fn backoff(setbacks: u32) -> Duration {
+    let wait = Duration::from_secs(60 << setbacks.saturating_sub(1).min(5));
+    wait.min(LONGEST_WAIT)
+}
+
+impl SetState {
+    /// Takes in what the directory says of an image set, and marks a round as due where that is something else.
+    fn take(&mut self, name: &SetName, file: &str, set: Option<ImageSet>, problems: Vec<Problem>, revision: &str) {
+        let changed = self.observe(file, set, problems, revision);
+        if changed && self.set.is_some() {
+            tracing::info!(image_set = %name, revision, "image set changed");
+            self.due = self.due.max(Some(Cause::Commit));
+        } else if self.set.is_some() && self.record.applied_document == self.document && is_settled(self) {
+            // Another commit that says the same of this image set: what is in the mirror stands for it too.
+            self.record.applied_revision = Some(revision.to_owned());
+        }
+    }
+
+    /// Notes that the directory does not have it any more.
+    fn remove(&mut self, name: &SetName, revision: &str) {
+        tracing::info!(image_set = %name, revision, "image set went away; its content and documents stay");
+        self.removed = true;
+        self.file.clear();
+        self.set = None;
+        self.document = None;
+        self.problems.clear();
+        self.due = None;
+        self.observed = revision.to_owned();
+    }
+}
+
+/// The image set's name of a file that cannot be read, and its problem.
+fn stem_of(problem: &Problem) -> (String, Vec<Problem>) {
+    let name = problem.path.trim_end_matches(".yaml").trim_end_matches(".yml").to_owned();
+    (name, vec![Problem { path: String::new(), ..problem.clone() }])
+}
+
+/// Splits a checkout into files that can be read and problems for those that cannot, which carry the file's name as their path.
+fn sources(checkout: &Checkout) -> (Vec<SourceFile>, Vec<Problem>) {
+    let mut files = Vec::new();
+    let mut unreadable = Vec::new();
+    for file in &checkout.files {
+        match &file.bytes {
+            Ok(bytes) => {
+                files.push(SourceFile { path: file.path.clone(), name: file.name.clone(), bytes: bytes.clone() });
+            }
+            Err(why) => unreadable.push(Problem {
+                file: file.path.clone(),
+                line: 0,
+                column: 0,
+                severity: Severity::Error,
+                path: file.name.clone(),
+                message: why.to_string(),
+                hint: String::new(),
+            }),
+        }
+    }
+    (files, unreadable)
+}

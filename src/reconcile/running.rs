@@ -1,0 +1,403 @@
+//! Performs plans: starts runs, makes durable what lands, and sees to the documents once a run is over.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error, Handle, Inner,
+    state::{ActiveRun, ImageFinished, ImageOutcome, places},
+};
+use crate::{
+    copy::{self, Engine, Event, Failed, Larder, Limits},
+    model::{
+        image::{Digest, Repository, Tag},
+        imageset::SetName,
+        manifest::Manifest,
+        mirrored::Landed,
+        plan::Step,
+        record::{PlanRecord, Progress, RunFailure, RunRecord, RunState, Trigger},
+    },
+    store::Store,
+};
+
+/// Facts of what landed are made durable after this many, or after [`FLUSH_AFTER`].
+const FLUSH_COUNT: usize = 500;
+
+/// See [`FLUSH_COUNT`].
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
+
+/// What the engine is given from the store and the directory.
+struct Pantry {
+    store: Store,
+    handle: Handle,
+    set: SetName,
+}
+
+impl Larder for Pantry {
+    fn manifest(&self, digest: &Digest) -> Option<Arc<Manifest>> {
+        self.store.manifest(digest).ok().flatten().map(Arc::new)
+    }
+
+    fn blob(&self, digest: &Digest) -> Option<PathBuf> {
+        self.store.kept().file(digest)
+    }
+
+    fn wanted(&self, step: &Step) -> bool {
+        let image = &step.image;
+        self.handle.inner.with_set(&self.set, |state| match (&state.set, state.resolution()) {
+            // Broken for a moment, or not resolved yet since it changed: nothing says that it is not wanted.
+            _ if state.removed => false,
+            (None, _) | (_, None) => true,
+            (Some(_), Some(resolved)) => resolved
+                .desired
+                .images
+                .binary_search_by(|w| (&w.target, &w.tag).cmp(&(&image.target, &image.tag)))
+                .is_ok_and(|at| resolved.desired.images[at].digest == image.digest),
+        })
+    }
+}
+
+impl Handle {
+    /// Starts a run of a plan and returns its id. One run of an image set at a time: where one of the same plan is under way,
+    /// that one's id is returned; one of another plan is waited for by the caller's next try.
+    pub(super) fn start_run(&self, plan: &Arc<PlanRecord>, trigger: Trigger) -> Result<String, Error> {
+        let inner = &self.inner;
+        let set = plan.plan.set.clone();
+        let now = Timestamp::now();
+        let record = RunRecord {
+            id: String::new(),
+            set: set.clone(),
+            plan: plan.plan.id.clone(),
+            revision: plan.plan.revision.clone(),
+            state: RunState::Running,
+            trigger,
+            started: now,
+            finished: None,
+            progress: Progress {
+                images_total: plan.plan.steps.len() as u64,
+                bytes_total: plan.plan.bytes(),
+                ..Progress::default()
+            },
+            failures: vec![],
+            message: String::new(),
+        };
+        let (id, sender, cancel) = {
+            let mut state = inner.state();
+            if let Some(active) = state.sets.get(&set).and_then(|s| s.active.clone()) {
+                let same = state.active.get(&active).is_some_and(|run| run.plan == plan.plan.id);
+                return if same { Ok(active) } else { Err(Error::Busy { set, run: active }) };
+            }
+            if inner.stop.is_cancelled() {
+                return Err(Error::Stopping);
+            }
+            let id = run_id(now, plan, |id| state.active.contains_key(id) || matches!(inner.store.run(id), Ok(Some(_))));
+            let record = RunRecord { id: id.clone(), ..record };
+            let cancel = inner.stop.child_token();
+            let (sender, receiver) = watch::channel(record);
+            let (images, _) = broadcast::channel(1024);
+            let active = ActiveRun { plan: plan.plan.id.clone(), record: receiver, images, cancel: cancel.clone() };
+            state.active.insert(id.clone(), active);
+            let set_state = state.sets.entry(set.clone()).or_default();
+            set_state.active = Some(id.clone());
+            set_state.record.run = Some(id.clone());
+            (id, sender, cancel)
+        };
+        tracing::info!(image_set = %set, run = %id, plan = %plan.plan.id.short(), images = plan.plan.steps.len(), bytes = plan.plan.bytes(), "run started");
+        let handle = self.clone();
+        let plan = plan.clone();
+        inner.tracker.spawn(async move { handle.perform(plan, sender, cancel).await });
+        inner.touch();
+        Ok(id)
+    }
+
+    async fn perform(&self, plan: Arc<PlanRecord>, run: watch::Sender<RunRecord>, cancel: CancellationToken) {
+        let id = run.borrow().id.clone();
+        let _ = self.inner.save_run(&run.borrow().clone()).await;
+        let mut performance = Performance {
+            inner: &self.inner,
+            steps: &plan.plan.steps,
+            run: &run,
+            images: self.inner.state().active.get(&id).map(|a| a.images.clone()),
+            pending: Vec::new(),
+            failed: Vec::new(),
+            trouble: None,
+            began: std::time::Instant::now(),
+        };
+        performance.copy(self, &plan, cancel.clone()).await;
+        let Performance { failed, trouble, .. } = performance;
+        self.conclude(&plan, &run, failed, trouble, cancel.is_cancelled()).await;
+    }
+
+    /// Ends a run: its state, the documents, what is remembered of the image set.
+    async fn conclude(
+        &self,
+        plan: &Arc<PlanRecord>,
+        run: &watch::Sender<RunRecord>,
+        failed: Vec<(usize, Failed)>,
+        trouble: Option<Error>,
+        cancelled: bool,
+    ) {
+        let inner = &self.inner;
+        let set = &plan.plan.set;
+        let failures = failures(&plan.plan.steps, &failed);
+        let stopped = failed.iter().any(|(_, f)| f.stopped);
+        // Another revision may have come along meanwhile; what landed counts all the same, what is told is this plan's.
+        let published = inner.publish(set, plan).await;
+        let done = run.borrow().progress.images_done;
+        let (state, message) = match (trouble, published) {
+            (Some(error), _) => (RunState::Failed, error.to_string()),
+            (None, Err(error)) => (RunState::Failed, error.to_string()),
+            (None, Ok(())) if stopped && inner.stop.is_cancelled() => {
+                (RunState::Interrupted, "the daemon was stopped; the next run goes on from here".to_owned())
+            }
+            (None, Ok(())) if stopped && cancelled => (RunState::Cancelled, "ended by request; what landed stays".to_owned()),
+            (None, Ok(())) if failures.is_empty() => (RunState::Succeeded, String::new()),
+            (None, Ok(())) if done == 0 => (RunState::Failed, format!("none of {} images landed", plan.plan.steps.len())),
+            (None, Ok(())) => (RunState::Partial, format!("{} of {} images did not land", failures.len(), plan.plan.steps.len())),
+        };
+        run.send_modify(|record| {
+            record.state = state;
+            record.finished = Some(Timestamp::now());
+            record.failures = failures;
+            record.message = message;
+            record.progress.eta_seconds = None;
+        });
+        let record = run.borrow().clone();
+        tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
+        let _ = inner.save_run(&record).await;
+        inner.note_run(plan, &record).await;
+        inner.state().active.remove(&record.id);
+        inner.touch();
+        self.after_run(set, &record);
+    }
+}
+
+/// A run while it is copied.
+struct Performance<'a> {
+    inner: &'a Arc<Inner>,
+    steps: &'a [Step],
+    run: &'a watch::Sender<RunRecord>,
+    images: Option<broadcast::Sender<ImageFinished>>,
+    pending: Vec<Landed>,
+    failed: Vec<(usize, Failed)>,
+    trouble: Option<Error>,
+    began: std::time::Instant,
+}
+
+impl Performance<'_> {
+    async fn copy(&mut self, handle: &Handle, plan: &Arc<PlanRecord>, cancel: CancellationToken) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let settings = &self.inner.settings;
+        let larder = Pantry { store: self.inner.store.clone(), handle: handle.clone(), set: plan.plan.set.clone() };
+        let engine = Engine {
+            source: self.inner.source.clone(),
+            mirror: self.inner.mirror.clone(),
+            larder: Arc::new(larder),
+            limits: Limits { images: settings.parallel_images, blobs: settings.parallel_blobs, retries: settings.retries },
+            stop: cancel,
+            abandon: self.inner.abandon.clone(),
+        };
+        let donors = copy::donors(self.steps, &self.inner.mirrored(), engine.larder.as_ref());
+        let (events, mut inbox) = mpsc::channel(1024);
+        let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
+        let mut flush = tokio::time::interval(FLUSH_AFTER);
+        loop {
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.take(event).await,
+                    None => break,
+                },
+                _ = flush.tick() => self.flush().await,
+            }
+        }
+        self.flush().await;
+        if let Err(error) = copying.await {
+            tracing::error!(%error, "the copy ended unexpectedly");
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Landed(landed) => {
+                self.pending.push(landed);
+                if self.pending.len() >= FLUSH_COUNT {
+                    self.flush().await;
+                }
+            }
+            Event::Downloaded(bytes) => self.progress(|p| p.bytes_done += bytes),
+            Event::Blob(outcome) => self.progress(|p| match outcome {
+                copy::Outcome::Present => p.blobs_skipped += 1,
+                copy::Outcome::Mounted => p.blobs_mounted += 1,
+                copy::Outcome::Copied => p.blobs_copied += 1,
+            }),
+            Event::Done(number) => {
+                self.progress(|p| p.images_done += 1);
+                self.tell(number, ImageOutcome::Landed, String::new());
+            }
+            Event::Skipped(number) => {
+                self.progress(|p| p.images_skipped += 1);
+                self.tell(number, ImageOutcome::Skipped, String::new());
+            }
+            Event::Failed(number, failed) => {
+                if !failed.stopped {
+                    tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
+                }
+                self.progress(|p| p.images_failed += 1);
+                self.tell(number, ImageOutcome::Failed, failed.cause.clone());
+                self.failed.push((number, failed));
+            }
+        }
+    }
+
+    fn progress(&self, change: impl FnOnce(&mut Progress)) {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        self.run.send_modify(|run| {
+            let progress = &mut run.progress;
+            change(progress);
+            progress.bytes_per_second = (progress.bytes_done as f64 / elapsed.max(0.001)) as u64;
+            let left = progress.bytes_total.saturating_sub(progress.bytes_done);
+            progress.eta_seconds = left.checked_div(progress.bytes_per_second);
+        });
+    }
+
+    fn tell(&self, number: usize, outcome: ImageOutcome, cause: String) {
+        let step = &self.steps[number];
+        if let Some(images) = &self.images {
+            // Nobody following is no error.
+            let _ = images.send(ImageFinished {
+                image: step.image.source_reference().to_string(),
+                target: step.image.target_reference().to_string(),
+                digest: step.image.digest.to_string(),
+                outcome,
+                bytes: step.bytes,
+                cause,
+            });
+        }
+    }
+
+    /// Makes durable what landed. Where the state cannot be written the run goes on no further: what landed is found again.
+    async fn flush(&mut self) {
+        let landed = std::mem::take(&mut self.pending);
+        if landed.is_empty() {
+            return;
+        }
+        for fact in &landed {
+            if let Landed::Blob(_, digest) = fact {
+                self.inner.store.kept().drop_blob(digest);
+            }
+        }
+        if let Err(error) = self.inner.record_landed(landed).await
+            && self.trouble.is_none()
+        {
+            tracing::error!(%error, "the run is stopped");
+            let id = self.run.borrow().id.clone();
+            if let Some(active) = self.inner.state().active.get(&id) {
+                active.cancel.cancel();
+            }
+            self.trouble = Some(error);
+        }
+    }
+}
+
+/// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own.
+fn failures(steps: &[Step], failed: &[(usize, Failed)]) -> Vec<RunFailure> {
+    let mut failed: Vec<&(usize, Failed)> = failed.iter().collect();
+    failed.sort_by_key(|(number, _)| *number);
+    let numbers: HashSet<usize> = failed.iter().map(|(number, _)| *number).collect();
+    let depends = |f: &Failed| f.because_of.iter().any(|n| numbers.contains(n));
+    failed
+        .iter()
+        .filter(|(_, f)| !depends(f))
+        .map(|(number, f)| RunFailure {
+            image: steps[*number].image.source_reference().to_string(),
+            target: steps[*number].image.target_reference().to_string(),
+            cause: f.cause.clone(),
+            attempts: f.attempts,
+            dependents: failed
+                .iter()
+                .filter(|(_, other)| other.because_of.contains(number))
+                .map(|(other, _)| steps[*other].image.source_reference().to_string())
+                .collect(),
+        })
+        .collect()
+}
+
+/// Names a run by its time and its plan, so that names sort by time.
+fn run_id(now: Timestamp, plan: &PlanRecord, taken: impl Fn(&str) -> bool) -> String {
+    let time = now.strftime("%Y%m%dT%H%M%SZ");
+    let base = format!("{time}-{}", plan.plan.id.0.get(..6).unwrap_or_default());
+    let numbered = (2..).map(|n| format!("{base}-{n}"));
+    std::iter::once(base.clone()).chain(numbered).find(|id| !taken(id)).unwrap_or(base)
+}
+
+impl Inner {
+    pub(super) async fn save_run(&self, record: &RunRecord) -> Result<(), Error> {
+        let (record, keep) = (record.clone(), self.settings.keep_runs);
+        self.on_store(move |store| store.put_run(&record, keep)).await
+    }
+
+    /// Remembers how a run left its image set and its plan.
+    async fn note_run(&self, plan: &Arc<PlanRecord>, run: &RunRecord) {
+        let set = &plan.plan.set;
+        let whole = run.state == RunState::Succeeded;
+        let applied = PlanRecord { applied: whole, run: Some(run.id.clone()), ..plan.as_ref().clone() };
+        let keep = self.settings.keep_plans;
+        let stored = applied.clone();
+        if let Err(error) = self.on_store(move |store| store.put_plan(&stored, keep)).await {
+            tracing::error!(%error, "a plan's outcome could not be kept");
+        }
+        self.with_set(set, |state| {
+            state.active = None;
+            state.last_run = Some(run.clone());
+            if state.plan.as_ref().is_some_and(|p| p.plan.id == applied.plan.id) {
+                state.plan = Some(Arc::new(applied));
+            }
+        });
+        if whole {
+            self.note_applied(plan);
+        }
+        self.save_set(set);
+    }
+
+    /// Remembers that the mirror and the documents stand for a plan.
+    pub(super) fn note_applied(&self, plan: &PlanRecord) {
+        let set = &plan.plan.set;
+        self.with_set(set, |state| {
+            state.record.applied_document = Some(plan.document.clone());
+            state.record.applied_revision = Some(plan.plan.revision.clone());
+            state.record.pins = plan.pins.clone();
+            let resolved = state.resolution().filter(|r| r.document == plan.document).cloned();
+            if let Some(resolved) = resolved {
+                let kept = keep_stalled(&state.record.wanted, &resolved.desired.images, plan);
+                state.record.wanted = resolved.desired.images.iter().cloned().chain(kept).collect();
+            }
+            state.setbacks = 0;
+            if state.last_run.as_ref().is_some_and(|run| run.plan != plan.plan.id) {
+                state.last_run = None;
+            }
+        });
+        self.save_set(set);
+    }
+}
+
+/// Of what was wanted before, what an entry stands for that cannot be resolved now: it stays wanted.
+fn keep_stalled(
+    before: &[crate::model::desired::Wanted],
+    now: &[crate::model::desired::Wanted],
+    plan: &PlanRecord,
+) -> Vec<crate::model::desired::Wanted> {
+    let now: HashSet<(Repository, Tag, Digest)> = places(now);
+    let gone: HashSet<String> = plan.plan.unwanted.iter().map(|u| u.target.to_string()).collect();
+    before
+        .iter()
+        .filter(|w| !now.contains(&(w.target.clone(), w.tag.clone(), w.digest.clone())))
+        .filter(|w| !gone.contains(&w.target_reference().to_string()))
+        .filter(|w| !now.iter().any(|(target, tag, _)| *target == w.target && *tag == w.tag))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,191 @@
+//! What the daemon holds in memory of the directory, its image sets and the runs under way.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{
+    desired::{Claims, Desired, Wanted},
+    facts::Facts,
+    image::{Repository, Tag},
+    imageset::{ImageSet, Problem, SetName},
+    plan::{self, PlanId},
+    record::{Condition, PlanRecord, RunRecord, SetRecord},
+};
+
+/// Everything that changes while the daemon runs and is not in the mirror.
+#[derive(Default)]
+pub(super) struct State {
+    /// The directory's revision, once it was seen.
+    pub(super) revision: Option<String>,
+    /// Problems of the whole directory.
+    pub(super) problems: Vec<Problem>,
+    /// What is in the way of reading the directory: reason and sentence.
+    pub(super) directory_trouble: Option<(&'static str, String)>,
+    /// What is in the way of keeping the directory at its branch.
+    pub(super) git_trouble: Option<String>,
+    /// What is in the way of writing documents.
+    pub(super) output_trouble: Option<String>,
+    /// The image sets by name, those that went away too.
+    pub(super) sets: BTreeMap<SetName, SetState>,
+    /// Runs under way.
+    pub(super) active: HashMap<String, ActiveRun>,
+    /// Since when the daemon's conditions have been so.
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// One image set.
+#[derive(Default)]
+pub(super) struct SetState {
+    /// Its file as shown to people; empty where it went away.
+    pub(super) file: String,
+    /// What it says; `None` where it is broken or went away.
+    pub(super) set: Option<ImageSet>,
+    /// Its document's identity.
+    pub(super) document: Option<String>,
+    /// What is wrong with its file.
+    pub(super) problems: Vec<Problem>,
+    /// Whether its file went away.
+    pub(super) removed: bool,
+    /// The revision seen last.
+    pub(super) observed: String,
+    /// What is remembered of it.
+    pub(super) record: SetRecord,
+    /// What was resolved last, and of which document.
+    pub(super) resolved: Option<Arc<Resolved>>,
+    /// The newest plan.
+    pub(super) plan: Option<Arc<PlanRecord>>,
+    /// What kept the last round from giving a plan.
+    pub(super) failure: Option<RoundFailure>,
+    /// How the last run ended, where it left something undone.
+    pub(super) last_run: Option<RunRecord>,
+    /// The run under way.
+    pub(super) active: Option<String>,
+    /// When tags and channels are read next.
+    pub(super) next_refresh: Option<Timestamp>,
+    /// How often in a row a round or run failed in passing.
+    pub(super) setbacks: u32,
+    /// Whether a round is being worked on.
+    pub(super) busy: bool,
+    /// Why another round is due once this one is over.
+    pub(super) due: Option<super::rounds::Cause>,
+    /// Held while a plan is made, so that two callers do not ask upstream the same.
+    pub(super) planning: Arc<tokio::sync::Mutex<()>>,
+    /// What status says, with the times since which it is so.
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// Why a round gave no plan.
+#[derive(Debug, Clone)]
+pub(super) struct RoundFailure {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) transient: bool,
+}
+
+/// What an image set meant when it was resolved.
+pub(super) struct Resolved {
+    /// The document's identity.
+    pub(super) document: String,
+    /// The content asked for.
+    pub(super) desired: Desired,
+    /// What tags and channels meant, and the manifests of sparse images; the rest is in the store.
+    pub(super) facts: Facts,
+}
+
+impl SetState {
+    /// Whether the directory has it and it is in order.
+    pub(super) fn is_usable(&self) -> bool {
+        self.set.is_some() && !self.removed
+    }
+
+    /// The last resolution, if it is of the present document.
+    pub(super) fn resolution(&self) -> Option<&Arc<Resolved>> {
+        self.resolved.as_ref().filter(|r| Some(&r.document) == self.document.as_ref())
+    }
+
+    /// What it wants in the mirror, as far as is known: by its last resolution, else by its last applied plan.
+    pub(super) fn wants(&self) -> &[Wanted] {
+        match self.resolution() {
+            Some(resolved) if self.is_usable() => &resolved.desired.images,
+            _ => &self.record.wanted,
+        }
+    }
+
+    /// Takes in what the directory says now; whether the document is another one.
+    pub(super) fn observe(&mut self, file: &str, set: Option<ImageSet>, problems: Vec<Problem>, revision: &str) -> bool {
+        let document = set.as_ref().map(|s| plan::document_digest(s).to_string());
+        let changed = self.removed || self.document != document;
+        self.file = file.to_owned();
+        self.removed = false;
+        self.problems = problems;
+        self.observed = revision.to_owned();
+        if changed {
+            self.failure = None;
+            self.setbacks = 0;
+        }
+        // A file that is broken for now keeps what its last good state meant, but nothing is planned from it.
+        self.document = document;
+        self.set = set;
+        changed
+    }
+}
+
+/// What every other image set claims in the mirror.
+pub(super) fn claims(sets: &BTreeMap<SetName, SetState>, but: &SetName) -> Claims {
+    let others = sets.iter().filter(|(name, state)| *name != but && !state.removed);
+    others
+        .flat_map(|(name, state)| state.wants().iter().map(move |w| (name, w)))
+        .map(|(name, w)| ((w.target.clone(), w.tag.clone()), (name.clone(), w.source.clone(), w.digest.clone())))
+        .collect()
+}
+
+/// The places that an image set wants filled, to tell whether a step is still wanted.
+pub(super) fn places(wanted: &[Wanted]) -> HashSet<(Repository, Tag, crate::model::image::Digest)> {
+    wanted.iter().map(|w| (w.target.clone(), w.tag.clone(), w.digest.clone())).collect()
+}
+
+/// A run under way, for those who follow it.
+pub(super) struct ActiveRun {
+    /// The plan it performs.
+    pub(super) plan: PlanId,
+    /// How it stands now.
+    pub(super) record: watch::Receiver<RunRecord>,
+    /// Images as they end.
+    pub(super) images: broadcast::Sender<ImageFinished>,
+    /// Ends it.
+    pub(super) cancel: CancellationToken,
+}
+
+/// How one image of a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFinished {
+    /// The image's source.
+    pub image: String,
+    /// Its place in the mirror.
+    pub target: String,
+    /// What it is, by digest.
+    pub digest: String,
+    /// How it ended.
+    pub outcome: ImageOutcome,
+    /// Bytes the plan counted for it.
+    pub bytes: u64,
+    /// Why it failed.
+    pub cause: String,
+}
+
+/// How an image ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageOutcome {
+    /// It is in the mirror.
+    Landed,
+    /// It is not.
+    Failed,
+    /// Nobody wanted it any more.
+    Skipped,
+}

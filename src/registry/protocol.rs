@@ -1,0 +1,402 @@
+//! Requests to send and answers to read, as values.
+//!
+//! **Invariant:** touches no socket, no clock, no environment.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use crate::{
+    model::{
+        image::{Digest, Registry, Repository, Tag},
+        manifest::{ACCEPT, MAX_MANIFEST_BYTES, Manifest},
+    },
+    registry::error::Task,
+};
+
+/// How a manifest of a repository is named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Selector {
+    /// By a tag, which may move.
+    Tag(Tag),
+    /// By its identity.
+    Digest(Digest),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Tag(tag) => fmt::Display::fmt(tag, f),
+            Selector::Digest(digest) => fmt::Display::fmt(digest, f),
+        }
+    }
+}
+
+/// The largest page of a tag list that is read.
+pub(super) const MAX_PAGE_BYTES: usize = 32 << 20;
+
+/// The largest error body, or answer without content, that is read.
+pub(super) const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// How many tags are asked for at once; what go-containerregistry asks for, and Distribution's limit.
+const TAGS_A_PAGE: usize = 1000;
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// Below the registry's own address, without a leading slash.
+    Path(String),
+    /// Where the registry said.
+    Url(Url),
+}
+
+/// Which of a host's connections and budgets a request uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Small answers, many at once.
+    Metadata,
+    /// Bodies that come.
+    Download,
+    /// Bodies that go.
+    Upload,
+}
+
+/// A request that can be sent any number of times.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) address: Address,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) scopes: Scopes,
+    pub(super) lane: Lane,
+    /// The longest answer that is read.
+    pub(super) limit: usize,
+    pub(super) task: Task,
+}
+
+/// What a token has to allow, as token services read it (`repository:a/b:pull,push`), sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Scopes(pub(super) BTreeSet<String>);
+
+impl Scopes {
+    /// To read from `repository`.
+    pub(super) fn pull(repository: &Repository) -> Self {
+        Scopes([format!("repository:{}:pull", repository.path())].into())
+    }
+
+    /// To read from and write to `repository`, and to read from `donor`.
+    pub(super) fn push(repository: &Repository, donor: Option<&Repository>) -> Self {
+        let mut scopes = BTreeSet::from([format!("repository:{}:pull,push", repository.path())]);
+        if let Some(donor) = donor.filter(|d| *d != repository) {
+            scopes.insert(format!("repository:{}:pull", donor.path()));
+        }
+        Scopes(scopes)
+    }
+}
+
+impl Request {
+    fn new(method: Method, path: String, scopes: Scopes, task: Task) -> Self {
+        Request {
+            method,
+            address: Address::Path(path),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            scopes,
+            lane: Lane::Metadata,
+            limit: MAX_ERROR_BYTES,
+            task,
+        }
+    }
+
+    /// `HEAD` or `GET` of a manifest.
+    pub(super) fn manifest(method: Method, repository: &Repository, name: &Selector) -> Self {
+        let task = Task::ReadManifest(repository.clone(), name.clone());
+        let path = format!("v2/{}/manifests/{name}", repository.path());
+        let mut request = Request::new(method, path, Scopes::pull(repository), task);
+        request.limit = MAX_MANIFEST_BYTES;
+        for accept in ACCEPT {
+            let accept = HeaderValue::from_static(accept);
+            request.headers.append(header::ACCEPT, accept);
+        }
+        request
+    }
+
+    /// The first page of a repository's tags.
+    pub(super) fn tags(repository: &Repository) -> Self {
+        let path = format!("v2/{}/tags/list?n={TAGS_A_PAGE}", repository.path());
+        let task = Task::ListTags(repository.clone());
+        let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
+        request.limit = MAX_PAGE_BYTES;
+        request
+    }
+
+    /// Whether a blob is there.
+    pub(super) fn has_blob(repository: &Repository, digest: &Digest) -> Self {
+        let task = Task::FindBlob(repository.clone(), digest.clone());
+        let path = blob_path(repository, digest);
+        Request::new(Method::HEAD, path, Scopes::pull(repository), task)
+    }
+
+    /// A blob's bytes.
+    pub(super) fn blob(repository: &Repository, digest: &Digest) -> Self {
+        let task = Task::ReadBlob(repository.clone(), digest.clone());
+        let path = blob_path(repository, digest);
+        let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
+        request.lane = Lane::Download;
+        request
+    }
+
+    /// The beginning of an upload, or the mount of a blob from `mount`'s repository.
+    pub(super) fn begin_upload(
+        repository: &Repository,
+        mount: Option<(&Digest, &Repository)>,
+    ) -> Self {
+        let mut path = format!("v2/{}/blobs/uploads/", repository.path());
+        let mut task = Task::BeginUpload(repository.clone());
+        if let Some((digest, from)) = mount {
+            path = format!("{path}?mount={digest}&from={}", from.path());
+            task = Task::Mount(repository.clone(), digest.clone(), from.clone());
+        }
+        let scopes = Scopes::push(repository, mount.map(|(_, from)| from));
+        let mut request = Request::new(Method::POST, path, scopes, task);
+        // Some registries answer 411 to a POST without it.
+        let nothing = HeaderValue::from_static("0");
+        request.headers.insert(header::CONTENT_LENGTH, nothing);
+        request
+    }
+
+    /// The one `PUT` that carries a blob; its body is a stream and stands beside this value.
+    pub(super) fn upload(
+        repository: &Repository,
+        location: &Url,
+        digest: &Digest,
+        size: u64,
+    ) -> Self {
+        let task = Task::Upload(repository.clone(), digest.clone());
+        let mut request = Request::new(
+            Method::PUT,
+            String::new(),
+            Scopes::push(repository, None),
+            task,
+        );
+        request.address = Address::Url(with_digest(location, digest));
+        request.lane = Lane::Upload;
+        let octets = HeaderValue::from_static("application/octet-stream");
+        request.headers.insert(header::CONTENT_TYPE, octets);
+        request
+            .headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+        request
+    }
+
+    /// Gives up an upload.
+    pub(super) fn cancel_upload(repository: &Repository, location: &Url) -> Self {
+        let task = Task::CancelUpload(repository.clone());
+        let scopes = Scopes::push(repository, None);
+        let mut request = Request::new(Method::DELETE, String::new(), scopes, task);
+        request.address = Address::Url(location.clone());
+        request
+    }
+
+    /// `PUT` of a manifest's bytes as they are; `None` where its media type cannot stand in a header.
+    pub(super) fn put_manifest(
+        repository: &Repository,
+        name: &Selector,
+        manifest: &Manifest,
+    ) -> Option<Self> {
+        let task = Task::PushManifest {
+            repository: repository.clone(),
+            name: name.clone(),
+            index: manifest.is_index(),
+        };
+        let path = format!("v2/{}/manifests/{name}", repository.path());
+        let mut request = Request::new(Method::PUT, path, Scopes::push(repository, None), task);
+        let media_type = HeaderValue::from_str(&manifest.media_type).ok()?;
+        request.headers.insert(header::CONTENT_TYPE, media_type);
+        request.body = manifest.raw.clone();
+        Some(request)
+    }
+}
+
+fn blob_path(repository: &Repository, digest: &Digest) -> String {
+    format!("v2/{}/blobs/{digest}", repository.path())
+}
+
+/// A whole answer of success.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Where it came from, after redirects.
+    pub(super) url: Url,
+    pub(super) body: Bytes,
+}
+
+/// Returns the host that serves `registry`: Docker Hub's name is not its registry's.
+pub(super) fn host(registry: &Registry) -> &str {
+    match registry.as_str() {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    }
+}
+
+/// Whether a host is this machine; Go's proxy rules never send such requests through a proxy, nor do we.
+pub(super) fn is_loopback(registry: &Registry) -> bool {
+    let text = registry.as_str();
+    let host = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => text.split(':').next().unwrap_or(text),
+    };
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// Returns the digest a registry says the content has; none where it says none that can be read.
+pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+    text(headers, &DOCKER_CONTENT_DIGEST)?.parse().ok()
+}
+
+/// Returns a header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Returns the length a server says the body has.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    text(headers, &header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// Returns how the server says it encoded the body, though it was asked not to.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<&str> {
+    text(headers, &header::CONTENT_ENCODING)
+        .filter(|e| !e.is_empty() && !e.eq_ignore_ascii_case("identity"))
+}
+
+/// Returns where an upload goes on: `Location`, relative or absolute, its query as it is.
+///
+/// A registry behind a TLS proxy that was not told so names itself with `http`; under its own host and port that can only mean
+/// the `https` address it was reached by.
+pub(super) fn location(asked: &Url, headers: &HeaderMap) -> Option<Url> {
+    let text = text(headers, &header::LOCATION)?;
+    let mut url = asked.join(text).ok()?;
+    let same_authority = url.host_str() == asked.host_str() && url.port() == asked.port();
+    if asked.scheme() == "https" && url.scheme() == "http" && same_authority {
+        url.set_scheme("https").ok()?;
+    }
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// Adds the digest that closes an upload to its location.
+fn with_digest(location: &Url, digest: &Digest) -> Url {
+    let mut url = location.clone();
+    let query = match location.query() {
+        Some(query) if !query.is_empty() => format!("{query}&digest={digest}"),
+        _ => format!("digest={digest}"),
+    };
+    url.set_query(Some(&query));
+    url
+}
+
+/// Whether a credential for `registry` may be sent to `url`: the same host and port, and no less private.
+pub(super) fn belongs(registry: &Url, url: &Url) -> bool {
+    let upgraded = registry.scheme() == "http" && url.scheme() == "https";
+    let same_port = registry.port_or_known_default() == url.port_or_known_default()
+        || (upgraded && registry.port() == url.port());
+    registry.host_str() == url.host_str()
+        && same_port
+        && (registry.scheme() == url.scheme() || upgraded)
+}
+
+/// Returns the page after the one at `current`, as a path of the same registry.
+///
+/// `Err` holds the foreign host that a `Link` points at.
+pub(super) fn next_page(current: &Url, headers: &HeaderMap) -> Result<Option<Address>, String> {
+    let links = headers.get_all(header::LINK);
+    let Some(target) = links
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .find_map(next_link)
+    else {
+        return Ok(None);
+    };
+    let Ok(url) = current.join(target) else {
+        return Err(printable(target, 80));
+    };
+    if url.host_str() != current.host_str() {
+        return Err(printable(url.host_str().unwrap_or(""), 80));
+    }
+    let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let path = url.path().trim_start_matches('/');
+    Ok(Some(Address::Path(format!("{path}{query}"))))
+}
+
+/// Returns the target of the link with `rel="next"` (RFC 8288).
+fn next_link(header: &str) -> Option<&str> {
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (target, after) = after.split_once('>')?;
+        let (params, next) = after.split_once(',').unwrap_or((after, ""));
+        let is_next = params.split(';').any(|param| {
+            let (name, value) = param.split_once('=').unwrap_or((param, ""));
+            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next"
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// Reads a page of a tag list; texts that are no tags are left out. `None` where it is no tag list.
+pub(super) fn read_tags(body: &[u8]) -> Option<Vec<Tag>> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        tags: Option<Vec<String>>,
+    }
+    let page: Page = serde_json::from_slice(body).ok()?;
+    let tags = page.tags.unwrap_or_default();
+    Some(tags.iter().filter_map(|tag| tag.parse().ok()).collect())
+}
+
+/// Whether the same request may succeed a little later.
+pub(super) fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Returns how long the server asks to be left alone: `Retry-After` in seconds or as an HTTP date, counted from `now`.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = text(headers, &header::RETRY_AFTER)?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = httpdate::parse_http_date(text).ok()?;
+    Some(then.duration_since(now).unwrap_or_default())
+}
+
+/// Makes a text from outside fit for a message: one line, no control characters, at most `max` characters.
+pub(super) fn printable(text: &str, max: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let clean = words.chars().filter(|c| !c.is_control() && !is_bidi(*c));
+    let mut cut: String = clean.take(max).collect();
+    if cut.chars().count() == max {
+        cut.push_str("...");
+    }
+    cut
+}
+
+/// Whether a character turns the direction of what follows, and so can make a message say another thing.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -1,0 +1,745 @@
+//! Sends requests to one registry: within its budget, with its credentials, again where that helps.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use base64::Engine;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use crate::{
+    model::image::{Registry, Repository},
+    registry::{
+        auth::{Credential, Credentials, Found},
+        challenge::{Challenge, TokenAnswer},
+        connection::{self, Clients, Connections},
+        error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task},
+        protocol::{self, Address, Answer, Lane, Request, Scopes},
+        token::{Key, Reserve, Token, Tokens},
+    },
+};
+
+pub use crate::registry::connection::{Access, Scheme, Timeouts};
+
+/// How registries are spoken to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who asks.
+    pub credentials: Credentials,
+    /// How single registries are reached.
+    pub access: BTreeMap<Registry, Access>,
+    /// How all others are reached.
+    pub default_access: Access,
+    /// How often a request is sent again after a transient failure.
+    pub retries: u32,
+    /// What the client calls itself.
+    pub user_agent: String,
+    /// How many requests a registry gets at once: so many small ones, so many downloads and so many uploads.
+    pub requests_per_host: usize,
+    /// How long a silence is borne.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            credentials: Credentials::none(),
+            access: BTreeMap::new(),
+            default_access: Access::default(),
+            retries: 5,
+            user_agent: concat!("imagesetd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            requests_per_host: 32,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// The longest a server's wish to be left alone is granted inside a call; a longer one is the caller's to decide on.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// The first wait between two attempts; each further one is twice as long, up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// One registry.
+#[derive(Debug)]
+pub(super) struct Host {
+    registry: Registry,
+    options: Arc<Options>,
+    connections: Arc<Connections>,
+    access: Access,
+    clients: Clients,
+    lanes: [Arc<Semaphore>; 3],
+    /// Under which URL it answered; unknown before the first answer.
+    base: OnceLock<Url>,
+    known: Mutex<Known>,
+    /// Held by the first request to a host, so that the others wait for what it learns.
+    discovery: tokio::sync::Mutex<()>,
+    tokens: Tokens,
+}
+
+/// What is known of a registry's wish to be told who asks.
+#[derive(Debug, Clone)]
+enum Known {
+    Nothing,
+    /// It answered without being told.
+    Open,
+    Challenged(Challenge),
+}
+
+/// What is sent to say who asks.
+#[derive(Debug)]
+struct Proof {
+    header: Option<HeaderValue>,
+    login: Login,
+    means: Means,
+}
+
+#[derive(Debug)]
+enum Means {
+    Nothing,
+    Basic,
+    Bearer { key: Key, token: Token, new: bool },
+}
+
+impl Proof {
+    fn nothing(login: Login) -> Self {
+        Proof {
+            header: None,
+            login,
+            means: Means::Nothing,
+        }
+    }
+}
+
+/// An answer of success whose body is still to come. Its place in the host's budget is given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) response: reqwest::Response,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Host {
+    pub(super) fn new(
+        registry: Registry,
+        options: Arc<Options>,
+        connections: Arc<Connections>,
+    ) -> Result<Self, Error> {
+        let access = options.access.get(&registry);
+        let access = access.unwrap_or(&options.default_access).clone();
+        let direct = protocol::is_loopback(&registry);
+        let clients = connections.clients(registry.as_str(), &access, direct)?;
+        let permits = options.requests_per_host.clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Host {
+            registry,
+            options,
+            connections,
+            access,
+            clients,
+            lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
+            base: OnceLock::new(),
+            known: Mutex::new(Known::Nothing),
+            discovery: tokio::sync::Mutex::new(()),
+            tokens: Tokens::default(),
+        })
+    }
+
+    /// Returns how the host is named in messages.
+    pub(super) fn name(&self) -> String {
+        protocol::host(&self.registry).to_owned()
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.options.timeouts
+    }
+
+    /// Sends `request` until it succeeds, fails for good, or has failed too often; reads the whole answer.
+    pub(super) async fn call(&self, request: &Request) -> Result<Answer, Error> {
+        let mut attempt = 0;
+        loop {
+            let error = match self.attempt(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let Some(wait) = backoff(&error, attempt, self.options.retries, fastrand::f64()) else {
+                return Err(error);
+            };
+            tracing::debug!(%error, attempt, ?wait, "asking the registry again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
+        let open = self.open(request).await?;
+        let (status, headers) = (open.response.status(), open.response.headers().clone());
+        let url = open.response.url().clone();
+        let limit = request.limit;
+        let body = self.read(open, &request.task, limit).await?;
+        Ok(Answer {
+            status,
+            headers,
+            url,
+            body,
+        })
+    }
+
+    /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
+    pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
+        let discovery = self.discover().await;
+        let mut needed = request.scopes.clone();
+        let proof = self.proof(request, &needed, Reserve::Short).await?;
+        let body = || reqwest::Body::from(request.body.clone());
+        let (response, permit) = self.send(request, &proof, body).await?;
+        let renewable = self.learn(&response, &proof).await;
+        drop(discovery);
+        let Some(challenge) = renewable else {
+            return self.opened(request, &proof, response, permit).await;
+        };
+        drop((response, permit));
+        if let Challenge::Bearer { scopes, .. } = challenge {
+            needed.0.extend(scopes.0);
+        }
+        let proof = self.proof(request, &needed, Reserve::Short).await?;
+        let (response, permit) = self.send(request, &proof, body).await?;
+        self.opened(request, &proof, response, permit).await
+    }
+
+    /// Sends `request` with a body that exists once, and returns the answer of success.
+    ///
+    /// Where the token has run out meanwhile, the error says so and the next one is new.
+    pub(super) async fn send_once(
+        &self,
+        request: &Request,
+        body: reqwest::Body,
+    ) -> Result<Open, Error> {
+        let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
+        let mut body = Some(body);
+        let take = || body.take().unwrap_or_default();
+        let (response, permit) = self.send(request, &proof, take).await?;
+        let outlived = self.learn(&response, &proof).await.is_some();
+        let opened = self.opened(request, &proof, response, permit).await;
+        opened.map_err(|error| match error {
+            Error::Refused(mut refused) => {
+                refused.outlived = outlived && refused.status == StatusCode::UNAUTHORIZED;
+                Error::Refused(refused)
+            }
+            other => other,
+        })
+    }
+
+    /// Reads a body of at most `limit` bytes.
+    pub(super) async fn read(
+        &self,
+        mut open: Open,
+        task: &Task,
+        limit: usize,
+    ) -> Result<Bytes, Error> {
+        let announced = open.response.content_length().unwrap_or(0);
+        let too_large = || self.answer(task, Problem::TooLarge { limit });
+        if announced > limit as u64 {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::with_capacity(announced as usize);
+        while let Some(chunk) = self.chunk(&mut open, task).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Returns the next piece of a body, `None` at its end.
+    pub(super) async fn chunk(&self, open: &mut Open, task: &Task) -> Result<Option<Bytes>, Error> {
+        let idle = self.options.timeouts.idle;
+        match tokio::time::timeout(idle, open.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(self.unreachable(task, Fault::Broken, Some(error))),
+            Err(_) => Err(self.unreachable(task, Fault::Silent(idle), None)),
+        }
+    }
+
+    /// Says that no whole answer came.
+    pub(super) fn unreachable(
+        &self,
+        task: &Task,
+        fault: Fault,
+        source: Option<reqwest::Error>,
+    ) -> Error {
+        Error::Unreachable {
+            task: task.clone(),
+            host: self.name(),
+            fault,
+            // Its URL may be a signed one.
+            source: source.map(|e| e.without_url().into()),
+        }
+    }
+
+    /// Says what is wrong with an answer.
+    pub(super) fn answer(&self, task: &Task, problem: Problem) -> Error {
+        Error::Answer {
+            task: task.clone(),
+            host: self.name(),
+            problem,
+        }
+    }
+
+    /// Waits for the first request to an unknown host, or is it.
+    async fn discover(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !matches!(self.known(), Known::Nothing) {
+            return None;
+        }
+        let guard = self.discovery.lock().await;
+        matches!(self.known(), Known::Nothing).then_some(guard)
+    }
+
+    fn known(&self) -> Known {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    fn set_known(&self, new: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// Takes in what an answer says about credentials; returns the challenge where another proof may help.
+    async fn learn(&self, response: &reqwest::Response, proof: &Proof) -> Option<Challenge> {
+        if matches!(proof.login, Login::Elsewhere) || !self.is_own(response.url()) {
+            return None;
+        }
+        if response.status() != StatusCode::UNAUTHORIZED {
+            if matches!(self.known(), Known::Nothing) && !response.status().is_server_error() {
+                self.set_known(Known::Open);
+            }
+            return None;
+        }
+        let challenge = Challenge::read(response.headers())?;
+        self.set_known(Known::Challenged(challenge.clone()));
+        let may_help = match &proof.means {
+            Means::Nothing => true,
+            Means::Basic => challenge != Challenge::Basic,
+            Means::Bearer { key, token, new } => {
+                self.tokens.forget(key, token).await;
+                !new
+            }
+        };
+        may_help.then_some(challenge)
+    }
+
+    /// Whether a URL is the registry's own, so that its credentials may go there.
+    fn is_own(&self, url: &Url) -> bool {
+        self.bases().iter().any(|base| protocol::belongs(base, url))
+    }
+
+    /// Returns the URLs under which the registry may be, the first to be tried first.
+    fn bases(&self) -> Vec<Url> {
+        if let Some(base) = self.base.get() {
+            return vec![base.clone()];
+        }
+        let schemes: &[&str] = match self.access.scheme {
+            Scheme::Https => &["https"],
+            Scheme::Http => &["http"],
+            Scheme::HttpsOrHttp => &["https", "http"],
+        };
+        let host = protocol::host(&self.registry);
+        let urls = schemes
+            .iter()
+            .map(|s| Url::parse(&format!("{s}://{host}/")));
+        urls.filter_map(Result::ok).collect()
+    }
+
+    /// One exchange: sends, and returns when the answer begins, whatever its status.
+    async fn send(
+        &self,
+        request: &Request,
+        proof: &Proof,
+        mut body: impl FnMut() -> reqwest::Body,
+    ) -> Result<(reqwest::Response, OwnedSemaphorePermit), Error> {
+        let permit = self.permit(request).await?;
+        let mut first = None;
+        for base in self.bases() {
+            let url = match &request.address {
+                Address::Path(path) => base.join(path).map_err(|_| self.bad_url(path))?,
+                Address::Url(url) => url.clone(),
+            };
+            match self.exchange(request, url, proof, body()).await {
+                Ok(response) => {
+                    let _ = self.base.set(base);
+                    return Ok((response, permit));
+                }
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| self.bad_url(self.registry.as_str())))
+    }
+
+    fn bad_url(&self, text: &str) -> Error {
+        Error::Connections {
+            host: self.name(),
+            reason: format!("`{}` makes no URL", protocol::printable(text, 120)),
+            source: None,
+        }
+    }
+
+    async fn permit(&self, request: &Request) -> Result<OwnedSemaphorePermit, Error> {
+        let lane = &self.lanes[request.lane as usize];
+        // Nobody closes it.
+        let closed = |_| self.unreachable(&request.task, Fault::Broken, None);
+        lane.clone().acquire_owned().await.map_err(closed)
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        url: Url,
+        proof: &Proof,
+        body: reqwest::Body,
+    ) -> Result<reqwest::Response, Error> {
+        let client = match request.lane {
+            Lane::Metadata => &self.clients.metadata,
+            Lane::Download | Lane::Upload => &self.clients.bulk,
+        };
+        let mut out = client
+            .request(request.method.clone(), url)
+            .headers(request.headers.clone())
+            .header(header::ACCEPT_ENCODING, "identity");
+        if carries_body(&request.method) {
+            out = out.body(body);
+        }
+        if let Some(header) = &proof.header {
+            out = out.header(header::AUTHORIZATION, header.clone());
+        }
+        let failed = |e: reqwest::Error| {
+            let fault = connection::fault(&e);
+            self.unreachable(&request.task, fault, Some(e))
+        };
+        // An upload's answer begins after its body; its progress is watched where the body is.
+        if request.lane == Lane::Upload {
+            return out.send().await.map_err(failed);
+        }
+        let idle = self.options.timeouts.idle;
+        match tokio::time::timeout(idle, out.send()).await {
+            Ok(sent) => sent.map_err(failed),
+            Err(_) => Err(self.unreachable(&request.task, Fault::Silent(idle), None)),
+        }
+    }
+
+    /// Returns an answer of success as one whose body can be read, and any other as the error it is.
+    async fn opened(
+        &self,
+        request: &Request,
+        proof: &Proof,
+        response: reqwest::Response,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Open, Error> {
+        let status = response.status();
+        let host = authority(response.url());
+        let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        let open = Open {
+            response,
+            _permit: permit,
+        };
+        if status.is_success() {
+            return Ok(open);
+        }
+        // What cannot be read of the reasons does not change the refusal.
+        let limit = protocol::MAX_ERROR_BYTES;
+        let body = self.read(open, &request.task, limit).await;
+        Err(Error::Refused(Box::new(Refused {
+            task: request.task.clone(),
+            host,
+            status,
+            diagnostics: Diagnostic::read(&body.unwrap_or_default()),
+            retry_after,
+            login: proof.login.clone(),
+            outlived: false,
+        })))
+    }
+
+    /// Returns what to send to say who asks, as far as is known that the registry wants to be told.
+    async fn proof(
+        &self,
+        request: &Request,
+        needed: &Scopes,
+        reserve: Reserve,
+    ) -> Result<Proof, Error> {
+        if let Address::Url(url) = &request.address
+            && !self.is_own(url)
+        {
+            return Ok(Proof::nothing(Login::Elsewhere));
+        }
+        let anonymous = || Login::Anonymous(self.options.credentials.files());
+        let Known::Challenged(challenge) = self.known() else {
+            return Ok(Proof::nothing(anonymous()));
+        };
+        let found = self.find(&request.task)?;
+        let login = found.as_ref().map_or_else(anonymous, |f| {
+            Login::Entry(f.entry.clone(), f.file.to_path_buf())
+        });
+        let (header, means) = match challenge {
+            Challenge::Basic => (found.as_ref().and_then(basic), Means::Basic),
+            Challenge::Bearer { realm, service, .. } => {
+                let key = (found.as_ref().map(|f| f.entry.clone()), needed.clone());
+                let repository = request.task.repository();
+                let fetch = self.fetch(repository, &realm, service.as_deref(), needed, found);
+                let (token, new) = self.tokens.get(&key, reserve, fetch).await?;
+                (bearer(&token), Means::Bearer { key, token, new })
+            }
+        };
+        Ok(Proof {
+            header,
+            login,
+            means,
+        })
+    }
+
+    fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
+        let found = self.options.credentials.find(task.repository());
+        found.map_err(|source| Error::Credentials {
+            task: task.clone(),
+            source,
+        })
+    }
+
+    /// Asks the token service for a token.
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        realm: &str,
+        service: Option<&str>,
+        scopes: &Scopes,
+        found: Option<Found>,
+    ) -> Result<Token, Error> {
+        let task = Task::Token(repository.clone(), protocol::printable(realm, 80));
+        let bad = || self.answer(&task, Problem::BadRealm(protocol::printable(realm, 80)));
+        let url = Url::parse(realm).map_err(|_| bad())?;
+        let host = authority(&url);
+        let task = Task::Token(repository.clone(), host.clone());
+        match url.scheme() {
+            "https" => {}
+            "http" if found.is_none() || self.is_plain() => {}
+            "http" => return Err(self.answer(&task, Problem::InsecureRealm(host))),
+            _ => return Err(bad()),
+        }
+        let request = self.token_request(url, service, scopes, found.as_ref())?;
+        let idle = self.options.timeouts.idle;
+        let sent = match tokio::time::timeout(idle, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(e)) => {
+                let fault = connection::fault(&e);
+                return Err(unreachable_service(task, host, fault, Some(e)));
+            }
+            Err(_) => return Err(unreachable_service(task, host, Fault::Silent(idle), None)),
+        };
+        self.read_token(task, sent, found).await
+    }
+
+    /// Whether the registry itself is spoken to in the clear.
+    fn is_plain(&self) -> bool {
+        self.bases().iter().any(|base| base.scheme() == "http")
+    }
+
+    fn token_request(
+        &self,
+        mut realm: Url,
+        service: Option<&str>,
+        scopes: &Scopes,
+        found: Option<&Found>,
+    ) -> Result<reqwest::RequestBuilder, Error> {
+        let client = self.service_clients(&realm)?.metadata;
+        let credential = found.map(|f| &f.credential);
+        if let Some(Credential::IdentityToken(token)) = credential {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", token.expose());
+            form.append_pair("client_id", "imagesetd");
+            form.append_pair("service", service.unwrap_or_default());
+            let scopes: Vec<_> = scopes.0.iter().map(String::as_str).collect();
+            form.append_pair("scope", &scopes.join(" "));
+            let kind = "application/x-www-form-urlencoded";
+            let request = client.post(realm).header(header::CONTENT_TYPE, kind);
+            return Ok(request.body(form.finish()));
+        }
+        {
+            let mut query = realm.query_pairs_mut();
+            query.extend_pairs(service.map(|service| ("service", service)));
+            query.extend_pairs(scopes.0.iter().map(|scope| ("scope", scope)));
+            if let Some(Credential::Password { user, .. }) = credential {
+                query.append_pair("account", user);
+            }
+        }
+        let request = client.get(realm);
+        Ok(match found.and_then(basic) {
+            Some(header) => request.header(header::AUTHORIZATION, header),
+            None => request,
+        })
+    }
+
+    /// Returns clients for a token service: as it is reached by its own name, else as its registry is.
+    fn service_clients(&self, realm: &Url) -> Result<Clients, Error> {
+        let host = authority(realm);
+        let named: Option<Registry> = host.parse().ok();
+        let access = named.as_ref().and_then(|n| self.options.access.get(n));
+        let direct = named.as_ref().is_some_and(protocol::is_loopback);
+        let access = access.unwrap_or(&self.access);
+        // A plain registry may well name a service that has a real certificate.
+        let access = match access.scheme {
+            Scheme::Http if realm.scheme() == "https" => &Access {
+                scheme: Scheme::Https,
+                ..access.clone()
+            },
+            _ => access,
+        };
+        self.connections.clients(&host, access, direct)
+    }
+
+    async fn read_token(
+        &self,
+        task: Task,
+        response: reqwest::Response,
+        found: Option<Found>,
+    ) -> Result<Token, Error> {
+        let status = response.status();
+        let host = authority(response.url());
+        let headers = response.headers().clone();
+        let body = self.read_plain(&task, &host, response).await?;
+        if !status.is_success() {
+            let anonymous = || Login::Anonymous(self.options.credentials.files());
+            let login =
+                found.map_or_else(anonymous, |f| Login::Entry(f.entry, f.file.to_path_buf()));
+            return Err(Error::Refused(Box::new(Refused {
+                task,
+                host,
+                status,
+                diagnostics: Diagnostic::read(&body),
+                retry_after: protocol::retry_after(&headers, SystemTime::now()),
+                login,
+                outlived: false,
+            })));
+        }
+        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
+        let token = answer.as_ref().and_then(|a| Some((a, a.token()?)));
+        let Some((answer, token)) = token else {
+            let problem = Problem::NoToken;
+            return Err(Error::Answer {
+                task,
+                host,
+                problem,
+            });
+        };
+        let lifetime = answer.lifetime(date(&headers), SystemTime::now());
+        Ok(Token::new(token.clone(), lifetime))
+    }
+
+    /// Reads a token service's answer, which is small.
+    async fn read_plain(
+        &self,
+        task: &Task,
+        host: &str,
+        mut response: reqwest::Response,
+    ) -> Result<Vec<u8>, Error> {
+        let idle = self.options.timeouts.idle;
+        let limit = protocol::MAX_ERROR_BYTES;
+        let mut body = Vec::new();
+        loop {
+            let chunk = match tokio::time::timeout(idle, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return Ok(body),
+                Ok(Err(e)) => {
+                    let (task, host) = (task.clone(), host.to_owned());
+                    return Err(unreachable_service(task, host, Fault::Broken, Some(e)));
+                }
+                Err(_) => {
+                    let (task, host) = (task.clone(), host.to_owned());
+                    return Err(unreachable_service(task, host, Fault::Silent(idle), None));
+                }
+            };
+            if body.len() + chunk.len() > limit {
+                return Err(Error::Answer {
+                    task: task.clone(),
+                    host: host.to_owned(),
+                    problem: Problem::TooLarge { limit },
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+}
+
+fn unreachable_service(
+    task: Task,
+    host: String,
+    fault: Fault,
+    source: Option<reqwest::Error>,
+) -> Error {
+    Error::Unreachable {
+        task,
+        host,
+        fault,
+        source: source.map(|e| e.without_url().into()),
+    }
+}
+
+fn carries_body(method: &Method) -> bool {
+    *method == Method::PUT
+}
+
+/// Returns `host[:port]` of a URL: all of it that may stand in a message.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(protocol::text(headers, &header::DATE)?).ok()
+}
+
+fn basic(found: &Found) -> Option<HeaderValue> {
+    let Credential::Password { user, password } = &found.credential else {
+        return None;
+    };
+    let pair = format!("{user}:{}", password.expose());
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    sensitive(&format!("Basic {encoded}"))
+}
+
+fn bearer(token: &Token) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {}", token.value.expose()))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Returns how long to wait before a request is sent again; `None` where it is not.
+///
+/// `jitter`, from 0 to 1, spreads those who failed together; what the server asks for is never cut short.
+fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
+    if attempt >= retries || !error.is_transient() {
+        return None;
+    }
+    let asked = error.retry_after();
+    if asked.is_some_and(|asked| asked > MAX_WAIT) {
+        return None;
+    }
+    let full = FIRST_BACKOFF
+        .saturating_mul(1 << attempt.min(16))
+        .min(MAX_BACKOFF);
+    let own = full.mul_f64(0.5 + jitter / 2.0);
+    Some(match asked {
+        Some(asked) => asked + FIRST_BACKOFF.mul_f64(jitter),
+        None => own,
+    })
+}

@@ -1,0 +1,118 @@
+//! Fetches what the rules ask for: update graphs, what tags name, manifests, and what release payloads hold.
+//!
+//! It answers needs and decides nothing. What cannot be had comes back as a fact too: a failure, with a sentence.
+
+pub mod payload_layer;
+
+pub mod update_service;
+
+mod payload;
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    model::{
+        facts::{Fact, Failure, Need},
+        image::{Digest, Reference, Repository},
+        manifest::Manifest,
+    },
+    registry::{self, Client, Selector},
+};
+
+pub use payload::Keeper;
+use update_service::UpdateService;
+
+/// Fetches facts from upstream.
+pub struct Resolver {
+    source: Client,
+    updates: UpdateService,
+    keeper: Arc<dyn Keeper>,
+    width: usize,
+}
+
+impl Resolver {
+    /// Makes a resolver that asks up to `width` questions at a time and leaves blobs it had to read with `keeper`.
+    pub fn new(source: Client, updates: UpdateService, keeper: Arc<dyn Keeper>, width: usize) -> Self {
+        Resolver { source, updates, keeper, width: width.max(1) }
+    }
+
+    /// Answers all needs, side by side. One need may bring several facts: a tag that was read for the first time brings its
+    /// manifest along.
+    pub async fn fetch(&self, needs: impl IntoIterator<Item = Asked>) -> Vec<Fact> {
+        let answers = stream::iter(needs).map(|asked| self.answer(asked));
+        let answers: Vec<Vec<Fact>> = answers.buffer_unordered(self.width).collect().await;
+        answers.concat()
+    }
+
+    async fn answer(&self, asked: Asked) -> Vec<Fact> {
+        match asked.need {
+            Need::Graph(key) => {
+                let graph = self.updates.graph(&key).await;
+                let graph = graph.map(Arc::new).map_err(|e| Failure { reason: sentence(&e), transient: e.is_transient() });
+                vec![Fact::Graph(key, graph)]
+            }
+            Need::Tag(reference) => self.tag(reference, asked.last).await,
+            Need::Manifest(repository, digest) => {
+                let manifest = self.manifest(&repository, &digest).await;
+                vec![Fact::Manifest(digest, manifest)]
+            }
+            Need::Payload(repository, digest) => {
+                let payload = payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
+                vec![Fact::Payload(digest, payload.map(Arc::new))]
+            }
+        }
+    }
+
+    /// Reads what a tag names. Where it was read before, a HEAD tells whether it moved (and costs nothing at registries that
+    /// count pulls); the first time its manifest is wanted anyway, and one GET brings both.
+    async fn tag(&self, reference: Reference, last: Option<Digest>) -> Vec<Fact> {
+        let Some(tag) = reference.tag.clone() else {
+            return vec![];
+        };
+        let name = Selector::Tag(tag);
+        if last.is_some() {
+            let head = self.source.head(&reference.repository, &name).await;
+            let digest = match head {
+                Ok(Some(head)) => Ok(head.digest),
+                Ok(None) => Err(Failure {
+                    reason: format!("{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"),
+                    transient: false,
+                }),
+                Err(error) => Err(failure(&error)),
+            };
+            return vec![Fact::Tag(reference, digest)];
+        }
+        match self.source.manifest(&reference.repository, &name).await {
+            Ok(manifest) => {
+                let digest = manifest.digest.clone();
+                vec![Fact::Tag(reference, Ok(digest.clone())), Fact::Manifest(digest, Ok(Arc::new(manifest)))]
+            }
+            Err(error) => vec![Fact::Tag(reference, Err(failure(&error)))],
+        }
+    }
+
+    async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<Arc<Manifest>, Failure> {
+        let manifest = self.source.manifest(repository, &Selector::Digest(digest.clone())).await;
+        manifest.map(Arc::new).map_err(|e| failure(&e))
+    }
+}
+
+/// A need, and what is known of the last answer.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The need.
+    pub need: Need,
+    /// For a tag, what it named when it was read last.
+    pub last: Option<Digest>,
+}
+
+fn failure(error: &registry::Error) -> Failure {
+    Failure { reason: sentence(error), transient: error.is_transient() }
+}
+
+/// Joins an error with its causes, each said once.
+fn sentence(error: &dyn std::error::Error) -> String {
+    crate::model::sentence(error)
+}
