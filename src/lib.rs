@@ -46,16 +46,4 @@ pub mod layout;
 pub mod store;
 
 /// The output folder of cluster documents.
-pub mod output;
-
-/// The loop that joins everything, and the handle others call.
-pub mod reconcile;
-
-/// The wire.
 pub mod grpc;
-
-/// Opens everything once, joins it, and shuts it down in order.
-pub mod daemon;
-
-/// The command line.
-pub mod cli;

@@ -218,6 +218,63 @@ async fn what_was_pushed_is_there_after_a_restart() {
     assert!(!folder.path().join("uploads/half").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_side_by_side_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = OurRegistry::start(folder.path()).await.unwrap();
+    let tags: Vec<_> = (0..40).map(|n| format!("v{n:02}")).collect();
+    let pushes = tags.iter().cloned().map(|tag| {
+        let host = registry.host.clone();
+        tokio::spawn(async move {
+            let image = Image::simple(&tag);
+            push(
+                &http().unwrap(),
+                &host,
+                &Placed::tagged("a/b", &tag, &image),
+            )
+            .await
+        })
+    });
+    for pushed in pushes.collect::<Vec<_>>() {
+        pushed.await.unwrap().unwrap();
+    }
+    registry.stop().await.unwrap();
+    let layout = Layout::open(folder.path()).unwrap();
+    let kept: Vec<_> = layout.tags("a/b").unwrap();
+    assert_eq!(
+        kept.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        tags
+    );
+}
+
+#[tokio::test]
+async fn read_only_registry_takes_no_pushes() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Image::simple("one");
+    write_layout(folder.path(), &[Placed::tagged("a", "v1", &image)]).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v2/a", listener.local_addr().unwrap());
+    let served = folder.path().to_owned();
+    let server = tokio::spawn(async move {
+        let options = imagesetd::layout::Options {
+            read_only: true,
+            ..Default::default()
+        };
+        imagesetd::layout::serve(&served, listener, options, std::future::pending()).await
+    });
+    let client = http().unwrap();
+    let url = format!("{base}/manifests/v1");
+    let put = client.put(&url).body(image.manifest.raw.clone());
+    assert_eq!(
+        code(put.send().await.unwrap()).await,
+        (405, "UNSUPPORTED".to_owned())
+    );
+    let post = client.post(format!("{base}/blobs/uploads/"));
+    assert_eq!(post.send().await.unwrap().status(), 405);
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    server.abort();
+}
+
 #[tokio::test]
 async fn folder_has_one_writer() {
     let folder = tempfile::tempdir().unwrap();

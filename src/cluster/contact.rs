@@ -115,11 +115,14 @@ fn hindrance(source: &Scope, needs: &Needs, mirrors: &BTreeSet<&Scope>) -> Optio
             "`{image}`, wanted by image set `{set}`, {why}{more}"
         ));
     }
-    // A node that may not contact a registry may not do so to pull from it as a mirror either.
-    let own = mirrors
-        .iter()
-        .find(|m| source.matches(m.as_str()).is_some())?;
-    Some(format!("the mirror `{own}` lies below it"))
+    // A node that may not contact a place may not do so to pull from it as a mirror either.
+    let meets = |mirror: &Scope| {
+        source.matches(mirror.as_str()).is_some() || mirror.matches(source.as_str()).is_some()
+    };
+    let mirror = mirrors.iter().find(|mirror| meets(mirror))?;
+    Some(format!(
+        "images are pulled from there as the mirror `{mirror}`"
+    ))
 }
 
 /// Returns what becomes of the references that have no rule beside `NeverContactSource`, which blocks both kinds.

@@ -62,16 +62,24 @@ impl Desk {
     }
 
     fn has(&self, repository: &Repository, digest: &Digest) -> bool {
-        lock(&self.held).get(digest).is_some_and(|held| held.contains(repository))
+        lock(&self.held)
+            .get(digest)
+            .is_some_and(|held| held.contains(repository))
     }
 
     fn donor(&self, near: &Repository, digest: &Digest) -> Option<Repository> {
         let held = lock(&self.held);
-        held.get(digest)?.iter().find(|r| r.registry() == near.registry()).cloned()
+        held.get(digest)?
+            .iter()
+            .find(|r| r.registry() == near.registry())
+            .cloned()
     }
 
     fn settled(&self, repository: &Repository, digest: &Digest) {
-        lock(&self.held).entry(digest.clone()).or_default().push(repository.clone());
+        lock(&self.held)
+            .entry(digest.clone())
+            .or_default()
+            .push(repository.clone());
     }
 
     /// Sees to it that `target` has `blob`, from wherever is cheapest.
@@ -83,16 +91,30 @@ impl Desk {
         target: &Repository,
         blob: &Descriptor,
     ) -> Result<(), registry::Error> {
-        let pair = lock(&self.pairs).entry((target.clone(), blob.digest.clone())).or_default().clone();
+        let pair = lock(&self.pairs)
+            .entry((target.clone(), blob.digest.clone()))
+            .or_default()
+            .clone();
         let _alone = pair.lock().await;
         if self.has(target, &blob.digest) {
             report.say(Event::Blob(Outcome::Present)).await;
             return Ok(());
         }
-        let transfer = Transfer { engine, report, source, target, blob };
+        let transfer = Transfer {
+            engine,
+            report,
+            source,
+            target,
+            blob,
+        };
         let outcome = self.bring(&transfer).await?;
         self.settled(target, &blob.digest);
-        report.say(Event::Landed(Landed::Blob(target.clone(), blob.digest.clone()))).await;
+        report
+            .say(Event::Landed(Landed::Blob(
+                target.clone(),
+                blob.digest.clone(),
+            )))
+            .await;
         report.say(Event::Blob(outcome)).await;
         Ok(())
     }
@@ -115,7 +137,11 @@ impl Desk {
     }
 
     /// Has the mirror take a blob from its own repository `donor`; where it will not, the bytes are read from there.
-    async fn take_over(&self, transfer: &Transfer<'_>, donor: &Repository) -> Result<Outcome, registry::Error> {
+    async fn take_over(
+        &self,
+        transfer: &Transfer<'_>,
+        donor: &Repository,
+    ) -> Result<Outcome, registry::Error> {
         let digest = &transfer.blob.digest;
         let _permit = self.permits.acquire().await;
         match transfer.begin(donor).await? {
@@ -126,7 +152,10 @@ impl Desk {
                     Err(error) if error.is_not_found() => {
                         // The donor has lost it: what was believed of it is dropped, and upstream has it still.
                         self.forget(donor, digest);
-                        transfer.report.say(Event::Landed(Landed::Gone(donor.clone(), digest.clone()))).await;
+                        transfer
+                            .report
+                            .say(Event::Landed(Landed::Gone(donor.clone(), digest.clone())))
+                            .await;
                         let body = transfer.upstream_body().await?;
                         transfer.finish(upload, body).await
                     }
@@ -153,7 +182,10 @@ type Body = BoxStream<'static, Result<Bytes, registry::Error>>;
 
 impl Transfer<'_> {
     async fn begin(&self, from: &Repository) -> Result<Begun, registry::Error> {
-        self.engine.mirror.begin_upload(self.target, Some((&self.blob.digest, from))).await
+        self.engine
+            .mirror
+            .begin_upload(self.target, Some((&self.blob.digest, from)))
+            .await
     }
 
     /// Uploads from a kept file or from the source. The mount from the target itself asks whether it has the blob already and
@@ -189,7 +221,12 @@ impl Transfer<'_> {
         let file = tokio::fs::File::open(path).await.ok()?;
         let length = file.metadata().await.ok()?.len();
         let what = self.blob.digest.to_string();
-        let body = ReaderStream::with_capacity(file, 256 << 10).map_err(move |e| registry::Error::local(&what, e));
+        let body = ReaderStream::with_capacity(file, 256 << 10).map_err(move |source| {
+            registry::Error::File {
+                what: what.clone(),
+                source,
+            }
+        });
         (length == self.blob.size).then(|| body.boxed())
     }
 

@@ -34,6 +34,7 @@ use crate::{
         manifest::Manifest,
         mirrored::{Landed, Mirrored},
         plan::Step,
+        sentence,
     },
     registry::{self, Client, Selector},
 };
@@ -118,13 +119,22 @@ impl Reporter {
 
 impl Engine {
     /// Performs `steps` and returns when each is done, failed or skipped. `donors` says where blobs are already, see [`donors`].
-    pub async fn run(self, steps: Vec<Step>, donors: HashMap<Digest, Vec<Repository>>, events: mpsc::Sender<Event>) {
+    pub async fn run(
+        self,
+        steps: Vec<Step>,
+        donors: HashMap<Digest, Vec<Repository>>,
+        events: mpsc::Sender<Event>,
+    ) {
         let desk = Desk::new(donors, self.limits.blobs);
         let run = Run {
             report: Reporter(events),
             desk,
             units: Units::new(&steps),
-            steps: steps.into_iter().enumerate().map(|(n, step)| (n, Arc::new(step))).collect(),
+            steps: steps
+                .into_iter()
+                .enumerate()
+                .map(|(n, step)| (n, Arc::new(step)))
+                .collect(),
             places: Mutex::new(HashMap::new()),
             engine: self,
         };
@@ -133,7 +143,11 @@ impl Engine {
 }
 
 /// Looks up which repositories of the mirror hold the blobs of `steps`.
-pub fn donors(steps: &[Step], mirrored: &Mirrored, larder: &dyn Larder) -> HashMap<Digest, Vec<Repository>> {
+pub fn donors(
+    steps: &[Step],
+    mirrored: &Mirrored,
+    larder: &dyn Larder,
+) -> HashMap<Digest, Vec<Repository>> {
     let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
     for step in steps {
         let target = &step.image.target;
@@ -177,11 +191,16 @@ struct Run {
 
 impl Run {
     async fn perform(self) {
-        let (payloads, first): (Vec<_>, Vec<_>) =
-            self.steps.clone().into_iter().partition(|(_, step)| step.image.kind == Kind::Release);
+        let (payloads, first): (Vec<_>, Vec<_>) = self
+            .steps
+            .clone()
+            .into_iter()
+            .partition(|(_, step)| step.image.kind == Kind::Release);
         for wave in [first, payloads] {
             stream::iter(wave)
-                .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| self.step(number, step))
+                .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| {
+                    self.step(number, step)
+                })
                 .await;
         }
     }
@@ -217,7 +236,12 @@ impl Run {
             "not copied since {} of its components did not land: a release in the mirror is whole or absent",
             missing.len()
         );
-        Some(Failed { cause, attempts: 0, because_of: missing, stopped: false })
+        Some(Failed {
+            cause,
+            attempts: 0,
+            because_of: missing,
+            stopped: false,
+        })
     }
 
     async fn image(&self, step: &Step) -> Result<(), Failed> {
@@ -236,9 +260,16 @@ impl Run {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let again = error.is_transient() && attempt <= self.engine.limits.retries && !self.engine.stop.is_cancelled();
+            let again = error.is_transient()
+                && attempt <= self.engine.limits.retries
+                && !self.engine.stop.is_cancelled();
             if !again {
-                return Err(Failed { cause: sentence(&error), attempts: attempt, because_of: vec![], stopped: false });
+                return Err(Failed {
+                    cause: sentence(&error),
+                    attempts: attempt,
+                    because_of: vec![],
+                    stopped: false,
+                });
             }
             tracing::warn!(image = %step.image.source_reference(), attempt, error = %sentence(&error), "trying again");
             pause(attempt).await;
@@ -250,18 +281,39 @@ impl Run {
     async fn place(&self, step: &Step) -> Result<(), registry::Error> {
         let image = &step.image;
         let root = self.manifest(&image.source, &image.digest).await?;
-        let children: Vec<Digest> = root.children(&image.platforms).map(|c| c.digest.clone()).collect();
+        let children: Vec<Digest> = root
+            .children(&image.platforms)
+            .map(|c| c.digest.clone())
+            .collect();
         let complete = children.len() == root.children(&[]).count();
-        let landed = join_all(children.iter().map(|child| self.child(&image.source, &image.target, child, 0))).await;
+        let landed = join_all(
+            children
+                .iter()
+                .map(|child| self.child(&image.source, &image.target, child, 0)),
+        )
+        .await;
         landed.into_iter().collect::<Result<Vec<()>, _>>()?;
         let name = Selector::Tag(image.tag.clone());
-        self.manifest_with_blobs(&image.source, &image.target, &root, name, complete).await?;
-        self.report.say(Event::Landed(Landed::Tag(image.target.clone(), image.tag.clone(), image.digest.clone()))).await;
+        self.manifest_with_blobs(&image.source, &image.target, &root, name, complete)
+            .await?;
+        self.report
+            .say(Event::Landed(Landed::Tag(
+                image.target.clone(),
+                image.tag.clone(),
+                image.digest.clone(),
+            )))
+            .await;
         Ok(())
     }
 
     /// Brings a child of an index into its place, by digest.
-    async fn child(&self, source: &Repository, target: &Repository, digest: &Digest, depth: usize) -> Result<(), registry::Error> {
+    async fn child(
+        &self,
+        source: &Repository,
+        target: &Repository,
+        digest: &Digest,
+        depth: usize,
+    ) -> Result<(), registry::Error> {
         let place = self.place_of(target, digest);
         let mut done = place.lock().await;
         if *done {
@@ -273,14 +325,27 @@ impl Run {
                 Box::pin(self.child(source, target, &grandchild.digest, depth + 1)).await?;
             }
         }
-        self.manifest_with_blobs(source, target, &manifest, Selector::Digest(digest.clone()), true).await?;
+        self.manifest_with_blobs(
+            source,
+            target,
+            &manifest,
+            Selector::Digest(digest.clone()),
+            true,
+        )
+        .await?;
         *done = true;
         Ok(())
     }
 
     fn place_of(&self, target: &Repository, digest: &Digest) -> Arc<tokio::sync::Mutex<bool>> {
-        let mut places = self.places.lock().unwrap_or_else(|broken| broken.into_inner());
-        places.entry((target.clone(), digest.clone())).or_default().clone()
+        let mut places = self
+            .places
+            .lock()
+            .unwrap_or_else(|broken| broken.into_inner());
+        places
+            .entry((target.clone(), digest.clone()))
+            .or_default()
+            .clone()
     }
 
     /// Uploads what a manifest names, then the manifest. A registry that has lost a blob we believed in is believed instead:
@@ -296,44 +361,88 @@ impl Run {
         let mut repairs = 0;
         loop {
             self.blobs(source, target, manifest).await?;
-            match self.engine.mirror.put_manifest(target, &name, manifest).await {
+            match self
+                .engine
+                .mirror
+                .put_manifest(target, &name, manifest)
+                .await
+            {
                 Ok(()) => break,
-                Err(error) if repairs < 2 && self.forget(target, manifest, &error).await => repairs += 1,
+                Err(error) if repairs < 2 && self.forget(target, manifest, &error).await => {
+                    repairs += 1
+                }
                 Err(error) => return Err(error),
             }
         }
-        let landed = Landed::Manifest { repository: target.clone(), digest: manifest.digest.clone(), complete };
+        let landed = Landed::Manifest {
+            repository: target.clone(),
+            digest: manifest.digest.clone(),
+            complete,
+        };
         self.report.say(Event::Landed(landed)).await;
         Ok(())
     }
 
     /// Drops what was believed of the blobs that the mirror says it lacks; whether there were any.
-    async fn forget(&self, target: &Repository, manifest: &Manifest, error: &registry::Error) -> bool {
+    async fn forget(
+        &self,
+        target: &Repository,
+        manifest: &Manifest,
+        error: &registry::Error,
+    ) -> bool {
         let missing = error.missing_blobs();
-        let ours: Vec<Digest> = manifest.blobs().map(|b| b.digest.clone()).filter(|d| missing.contains(d)).collect();
+        let ours: Vec<Digest> = manifest
+            .blobs()
+            .map(|b| b.digest.clone())
+            .filter(|d| missing.contains(d))
+            .collect();
         for digest in &ours {
             self.desk.forget(target, digest);
-            self.report.say(Event::Landed(Landed::Gone(target.clone(), digest.clone()))).await;
+            self.report
+                .say(Event::Landed(Landed::Gone(target.clone(), digest.clone())))
+                .await;
         }
         !ours.is_empty()
     }
 
-    async fn blobs(&self, source: &Repository, target: &Repository, manifest: &Manifest) -> Result<(), registry::Error> {
-        let each = manifest.blobs().map(|blob| self.desk.ensure(&self.engine, &self.report, source, target, blob));
+    async fn blobs(
+        &self,
+        source: &Repository,
+        target: &Repository,
+        manifest: &Manifest,
+    ) -> Result<(), registry::Error> {
+        let each = manifest.blobs().map(|blob| {
+            self.desk
+                .ensure(&self.engine, &self.report, source, target, blob)
+        });
         // All are waited for, also when one failed: what is in flight is worth finishing.
         join_all(each).await.into_iter().collect()
     }
 
-    async fn manifest(&self, source: &Repository, digest: &Digest) -> Result<Arc<Manifest>, registry::Error> {
+    async fn manifest(
+        &self,
+        source: &Repository,
+        digest: &Digest,
+    ) -> Result<Arc<Manifest>, registry::Error> {
         match self.engine.larder.manifest(digest) {
             Some(manifest) => Ok(manifest),
-            None => self.engine.source.manifest(source, &Selector::Digest(digest.clone())).await.map(Arc::new),
+            None => self
+                .engine
+                .source
+                .manifest(source, &Selector::Digest(digest.clone()))
+                .await
+                .map(Arc::new),
         }
     }
 }
 
 fn stopped(attempts: u32) -> Failed {
-    Failed { cause: "not copied since the run was stopped".into(), attempts, because_of: vec![], stopped: true }
+    Failed {
+        cause: "not copied since the run was stopped".into(),
+        attempts,
+        because_of: vec![],
+        stopped: true,
+    }
 }
 
 /// Waits before another try: a second, then twice as long each time up to half a minute, with some jitter.
@@ -343,31 +452,25 @@ async fn pause(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
-/// Joins an error with its causes, each said once.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// Which steps of a unit did not land, so that a payload knows.
 struct Units(Mutex<BTreeMap<String, Vec<usize>>>);
 
 impl Units {
     fn new(steps: &[Step]) -> Self {
-        Units(Mutex::new(steps.iter().map(|s| (s.image.unit.clone(), vec![])).collect()))
+        Units(Mutex::new(
+            steps
+                .iter()
+                .map(|s| (s.image.unit.clone(), vec![]))
+                .collect(),
+        ))
     }
 
     fn failed(&self, step: &Step, number: usize) {
         let mut units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        units.entry(step.image.unit.clone()).or_default().push(number);
+        units
+            .entry(step.image.unit.clone())
+            .or_default()
+            .push(number);
     }
 
     fn skipped(&self, step: &Step, number: usize) {

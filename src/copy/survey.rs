@@ -18,23 +18,36 @@ use crate::{
 ///
 /// One look an image where the repository has tags, one look for all of a repository that has none. Of an index it is taken on
 /// trust that its children are there: registries refuse an index without them unless told otherwise.
-pub async fn survey(mirror: &Client, wanted: &[Wanted], mirrored: &Mirrored, width: usize) -> Result<Vec<Landed>, Error> {
+pub async fn survey(
+    mirror: &Client,
+    wanted: &[Wanted],
+    mirrored: &Mirrored,
+    width: usize,
+) -> Result<Vec<Landed>, Error> {
     let mut unknown: BTreeMap<&Repository, Vec<&Wanted>> = BTreeMap::new();
     for image in wanted {
         if mirrored.tag(&image.target, &image.tag) != Some(&image.digest) {
             unknown.entry(&image.target).or_default().push(image);
         }
     }
-    let looks = stream::iter(unknown).map(|(repository, images)| candidates(mirror, repository, images));
+    let looks =
+        stream::iter(unknown).map(|(repository, images)| candidates(mirror, repository, images));
     let candidates: Vec<_> = looks.buffer_unordered(width.max(1)).collect().await;
-    let candidates: Vec<&Wanted> = candidates.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let candidates: Vec<&Wanted> = candidates
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
     let looks = stream::iter(candidates).map(|image| look(mirror, image));
     let found: Vec<_> = looks.buffer_unordered(width.max(1)).collect().await;
     Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// Leaves out the images whose tag a repository does not have, where one question answers for several of them.
-async fn candidates<'a>(mirror: &Client, repository: &Repository, images: Vec<&'a Wanted>) -> Result<Vec<&'a Wanted>, Error> {
+async fn candidates<'a>(
+    mirror: &Client,
+    repository: &Repository,
+    images: Vec<&'a Wanted>,
+) -> Result<Vec<&'a Wanted>, Error> {
     if images.len() < 2 {
         return Ok(images);
     }
@@ -44,15 +57,26 @@ async fn candidates<'a>(mirror: &Client, repository: &Repository, images: Vec<&'
         Err(error) if !error.is_transient() && !error.is_authentication() => return Ok(images),
         Err(error) => return Err(error),
     };
-    Ok(images.into_iter().filter(|image| tags.contains(&image.tag)).collect())
+    Ok(images
+        .into_iter()
+        .filter(|image| tags.contains(&image.tag))
+        .collect())
 }
 
 async fn look(mirror: &Client, image: &Wanted) -> Result<Vec<Landed>, Error> {
-    let head = mirror.head(&image.target, &Selector::Tag(image.tag.clone())).await?;
-    let digest: Option<Digest> = head.map(|h| h.digest).filter(|digest| *digest == image.digest);
+    let head = mirror
+        .head(&image.target, &Selector::Tag(image.tag.clone()))
+        .await?;
+    let digest: Option<Digest> = head
+        .map(|h| h.digest)
+        .filter(|digest| *digest == image.digest);
     Ok(digest.map_or_else(Vec::new, |digest| {
         vec![
-            Landed::Manifest { repository: image.target.clone(), digest: digest.clone(), complete: image.platforms.is_empty() },
+            Landed::Manifest {
+                repository: image.target.clone(),
+                digest: digest.clone(),
+                complete: image.platforms.is_empty(),
+            },
             Landed::Tag(image.target.clone(), image.tag.clone(), digest),
         ]
     }))

@@ -13,7 +13,12 @@ use crate::model::{
     image::{Digest, Platform, Reference, Repository, Tag},
     imageset::{AdditionalImage, Blocked, ImageSet, SetName},
     policy::Policy,
-    release::{self, ConditionalStep, Payload, Release},
+    release::{
+        names,
+        path::ConditionalStep,
+        payload::Payload,
+        select::{self, Release},
+    },
     target,
 };
 
@@ -99,7 +104,12 @@ pub struct Desired {
 
 /// Decides what the mirror should hold for `set`.
 pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
-    let mut builder = Builder { policy, facts, needs: BTreeSet::new(), desired: Desired::default() };
+    let mut builder = Builder {
+        policy,
+        facts,
+        needs: BTreeSet::new(),
+        desired: Desired::default(),
+    };
     builder.releases(set);
     for image in &set.additional_images {
         builder.additional(image);
@@ -124,8 +134,17 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn unresolved(&mut self, subject: impl Into<String>, reason: impl Into<String>, transient: bool) {
-        self.desired.unresolved.push(Unresolved { subject: subject.into(), reason: reason.into(), transient });
+    fn unresolved(
+        &mut self,
+        subject: impl Into<String>,
+        reason: impl Into<String>,
+        transient: bool,
+    ) {
+        self.desired.unresolved.push(Unresolved {
+            subject: subject.into(),
+            reason: reason.into(),
+            transient,
+        });
     }
 
     fn failed(&mut self, subject: &str, failure: &Failure) {
@@ -135,10 +154,22 @@ impl Builder<'_> {
     fn unsupported(&mut self, set: &ImageSet) {
         let helm = !set.helm.repositories.is_empty() || !set.helm.local.is_empty();
         let stanzas = [
-            (!set.operators.is_empty(), "mirror.operators", "operator catalogs"),
+            (
+                !set.operators.is_empty(),
+                "mirror.operators",
+                "operator catalogs",
+            ),
             (helm, "mirror.helm", "Helm charts"),
-            (set.platform.graph, "mirror.platform.graph", "the update graph image"),
-            (set.platform.kube_virt_container, "mirror.platform.kubeVirtContainer", "KubeVirt disk images"),
+            (
+                set.platform.graph,
+                "mirror.platform.graph",
+                "the update graph image",
+            ),
+            (
+                set.platform.kube_virt_container,
+                "mirror.platform.kubeVirtContainer",
+                "KubeVirt disk images",
+            ),
         ];
         for (_, stanza, what) in stanzas.into_iter().filter(|(asked, ..)| *asked) {
             let sentence = format!(
@@ -170,8 +201,10 @@ impl Builder<'_> {
     }
 
     fn channels(&mut self, set: &ImageSet) {
-        let options = release::Options { allow_conditional: self.policy.conditional_updates };
-        let selection = match release::select(&set.platform, &self.facts.graphs, options) {
+        let options = select::Options {
+            allow_conditional: self.policy.conditional_updates,
+        };
+        let selection = match select::select(&set.platform, &self.facts.graphs, options) {
             Ok(selection) => selection,
             Err(graphs) => {
                 self.needs.extend(graphs.into_iter().map(Need::Graph));
@@ -179,7 +212,11 @@ impl Builder<'_> {
             }
         };
         for unresolved in selection.unresolved {
-            let transient = self.facts.transient_graphs.iter().any(|key| unresolved.subject.contains(&key.channel));
+            let transient = self
+                .facts
+                .transient_graphs
+                .iter()
+                .any(|key| unresolved.subject.contains(&key.channel));
             self.unresolved(unresolved.subject, unresolved.reason, transient);
         }
         self.desired.conditional.extend(selection.conditional);
@@ -196,14 +233,27 @@ impl Builder<'_> {
         let unit = format!("release {} ({})", release.version, release.arch);
         let entry = format!("channel {}", release.channel);
         let Some(digest) = release.image.digest.clone() else {
-            let reason = format!("the update service names {} by tag; a digest is needed", release.image);
+            let reason = format!(
+                "the update service names {} by tag; a digest is needed",
+                release.image
+            );
             return self.unresolved(unit, reason, false);
         };
-        let tag = match release.tag() {
+        let tag = match names::release_tag(release.channel_type, &release.version, &release.arch) {
             Ok(tag) => tag,
             Err(error) => return self.unresolved(unit, error.to_string(), false),
         };
-        self.payload(Root { source: release.image.repository.clone(), digest, tag, asked_tag: None, unit, entry }, platforms);
+        self.payload(
+            Root {
+                source: release.image.repository.clone(),
+                digest,
+                tag,
+                asked_tag: None,
+                unit,
+                entry,
+            },
+            platforms,
+        );
     }
 
     fn single_release(&mut self, reference: &Reference, platforms: &[Platform]) {
@@ -212,39 +262,56 @@ impl Builder<'_> {
             Some(digest) => digest,
             None => return,
         };
-        let tag = match release::tag_of_reference(reference, &digest) {
-            Ok(tag) => tag,
-            Err(error) => return self.unresolved(unit, error.to_string(), false),
+        let Some(tag) = names::named_release_tag(reference) else {
+            return self.unresolved(unit, "it has neither tag nor digest; add one", false);
         };
         let asked_tag = reference.tag.clone().filter(|_| reference.digest.is_none());
         let source = reference.repository.clone();
-        self.payload(Root { source, digest, tag, asked_tag, entry: unit.clone(), unit }, platforms);
+        self.payload(
+            Root {
+                source,
+                digest,
+                tag,
+                asked_tag,
+                entry: unit.clone(),
+                unit,
+            },
+            platforms,
+        );
     }
 
     /// Adds a payload and its components; for an index, the components of its children.
     fn payload(&mut self, root: Root, platforms: &[Platform]) {
         let manifest = match self.facts.manifests.get(&root.digest) {
             None => {
-                self.needs.insert(Need::Manifest(root.source.clone(), root.digest.clone()));
+                self.needs
+                    .insert(Need::Manifest(root.source.clone(), root.digest.clone()));
                 return;
             }
             Some(Err(failure)) => return self.failed(&root.unit, failure),
             Some(Ok(manifest)) => manifest.clone(),
         };
         let instances: Vec<Digest> = if manifest.is_index() {
-            manifest.children(platforms).map(|child| child.digest.clone()).collect()
+            manifest
+                .children(platforms)
+                .map(|child| child.digest.clone())
+                .collect()
         } else {
             vec![root.digest.clone()]
         };
         if instances.is_empty() {
-            let reason = format!("{}@{} has none of the platforms asked for", root.source, root.digest);
+            let reason = format!(
+                "{}@{} has none of the platforms asked for",
+                root.source, root.digest
+            );
             return self.unresolved(root.unit, reason, false);
         }
         let mut payloads = Vec::new();
         for instance in &instances {
             match self.facts.payloads.get(instance) {
                 None => {
-                    self.needs.insert(Need::Payload(root.source.clone(), instance.clone()));
+                    self.needs
+                        .insert(Need::Payload(root.source.clone(), instance.clone()));
                 }
                 Some(Err(failure)) => return self.failed(&root.unit, failure),
                 Some(Ok(payload)) => payloads.push(payload.clone()),
@@ -256,11 +323,20 @@ impl Builder<'_> {
         }
     }
 
-    fn add_payload<'p>(&mut self, root: &Root, platforms: &[Platform], payloads: impl Iterator<Item = &'p Payload>) {
+    fn add_payload<'p>(
+        &mut self,
+        root: &Root,
+        platforms: &[Platform],
+        payloads: impl Iterator<Item = &'p Payload>,
+    ) {
         let mut components: BTreeMap<(&str, &Digest), &Reference> = BTreeMap::new();
         for payload in payloads {
-            for (name, reason) in &payload.unreadable {
-                self.unresolved(format!("{}, component {name}", root.unit), reason.clone(), false);
+            for bad in &payload.unreadable {
+                self.unresolved(
+                    format!("{}, component {}", root.unit, bad.name),
+                    bad.reason.clone(),
+                    false,
+                );
             }
             for component in &payload.components {
                 if let Some(digest) = &component.image.digest {
@@ -269,18 +345,34 @@ impl Builder<'_> {
             }
         }
         for ((name, digest), image) in components {
-            let tag = match release::component_tag(&root.tag, name) {
+            let tag = match names::component_tag(&root.tag, name) {
                 Ok(tag) => tag,
                 Err(error) => {
-                    self.unresolved(format!("{}, component {name}", root.unit), error.to_string(), false);
+                    self.unresolved(
+                        format!("{}, component {name}", root.unit),
+                        error.to_string(),
+                        false,
+                    );
                     continue;
                 }
             };
-            let place = (release::COMPONENTS_PATH, tag);
-            self.want(root, Kind::ReleaseComponent, (image.repository.clone(), digest.clone()), place, platforms);
+            let place = (names::COMPONENT_PATH, tag);
+            self.want(
+                root,
+                Kind::ReleaseComponent,
+                (image.repository.clone(), digest.clone()),
+                place,
+                platforms,
+            );
         }
-        let place = (release::PAYLOADS_PATH, root.tag.clone());
-        self.want(root, Kind::Release, (root.source.clone(), root.digest.clone()), place, platforms);
+        let place = (names::RELEASE_PATH, root.tag.clone());
+        self.want(
+            root,
+            Kind::Release,
+            (root.source.clone(), root.digest.clone()),
+            place,
+            platforms,
+        );
     }
 
     fn want(
@@ -295,7 +387,10 @@ impl Builder<'_> {
             Ok(target) => target,
             Err(error) => return self.unresolved(root.unit.clone(), error.to_string(), false),
         };
-        let asked_tag = root.asked_tag.clone().filter(|_| kind != Kind::ReleaseComponent);
+        let asked_tag = root
+            .asked_tag
+            .clone()
+            .filter(|_| kind != Kind::ReleaseComponent);
         self.desired.images.push(Wanted {
             target,
             tag,
@@ -324,7 +419,9 @@ impl Builder<'_> {
                 None
             }
             Some(Ok(digest)) => {
-                self.desired.pins.insert(reference.to_string(), digest.to_string());
+                self.desired
+                    .pins
+                    .insert(reference.to_string(), digest.to_string());
                 Some(digest.clone())
             }
         }
@@ -336,7 +433,11 @@ impl Builder<'_> {
             return;
         };
         let (path, tag) = target::additional_path_and_tag(image);
-        let asked_tag = image.image.tag.clone().filter(|_| image.image.digest.is_none());
+        let asked_tag = image
+            .image
+            .tag
+            .clone()
+            .filter(|_| image.image.digest.is_none());
         let root = Root {
             source: image.image.repository.clone(),
             digest: digest.clone(),
@@ -345,7 +446,13 @@ impl Builder<'_> {
             entry: unit.clone(),
             unit,
         };
-        self.want(&root, Kind::Additional, (root.source.clone(), digest), (&path, tag), &image.platforms);
+        self.want(
+            &root,
+            Kind::Additional,
+            (root.source.clone(), digest),
+            (&path, tag),
+            &image.platforms,
+        );
     }
 }
 
@@ -384,7 +491,9 @@ fn block(desired: &mut Desired, blocked: &[Blocked]) {
             wanted.source.at(wanted.digest.clone()).to_string(),
             wanted.target_reference().to_string(),
         ];
-        !names.iter().any(|n| exact.contains(n.as_str()) || patterns.iter().any(|p| p.is_match(n)))
+        !names
+            .iter()
+            .any(|n| exact.contains(n.as_str()) || patterns.iter().any(|p| p.is_match(n)))
     });
 }
 
@@ -397,8 +506,12 @@ fn settle_collisions(desired: &mut Desired) {
         match kept.last() {
             Some(last) if (&last.target, &last.tag) == (&wanted.target, &wanted.tag) => {
                 if last.digest != wanted.digest {
-                    desired.unresolved.push(clash(last, &wanted.source_reference().to_string()));
-                    desired.unresolved.push(clash(&wanted, &last.source_reference().to_string()));
+                    desired
+                        .unresolved
+                        .push(clash(last, &wanted.source_reference().to_string()));
+                    desired
+                        .unresolved
+                        .push(clash(&wanted, &last.source_reference().to_string()));
                     clashes.insert((wanted.target, wanted.tag));
                 }
             }
@@ -415,7 +528,11 @@ fn clash(wanted: &Wanted, other: &str) -> Unresolved {
         wanted.source_reference(),
         wanted.target_reference(),
     );
-    Unresolved { subject: wanted.unit.clone(), reason, transient: false }
+    Unresolved {
+        subject: wanted.unit.clone(),
+        reason,
+        transient: false,
+    }
 }
 
 /// What other image sets claim in the same mirror: place, and who put which image there.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     image::{Digest, Reference, Repository},
     manifest::Manifest,
-    release::{Graph, GraphKey, Payload},
+    release::{graph::Graph, payload::Payload, select::GraphKey},
 };
 
 /// Something the rules have to know before they can decide.
@@ -36,7 +36,9 @@ impl Need {
             Need::Graph(key) => format!("the update graph of {} ({})", key.channel, key.arch),
             Need::Tag(reference) => reference.to_string(),
             Need::Manifest(repository, digest) => format!("{repository}@{digest}"),
-            Need::Payload(repository, digest) => format!("the release payload {repository}@{digest}"),
+            Need::Payload(repository, digest) => {
+                format!("the release payload {repository}@{digest}")
+            }
         }
     }
 }

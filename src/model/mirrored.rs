@@ -72,7 +72,11 @@ impl Mirrored {
                 let number = self.names.number(repository);
                 self.blobs.entry(digest.clone()).or_default().insert(number)
             }
-            Landed::Manifest { repository, digest, complete } => {
+            Landed::Manifest {
+                repository,
+                digest,
+                complete,
+            } => {
                 let key = (self.names.number(repository), digest.clone());
                 let known = self.manifests.get(&key).copied();
                 let complete = *complete || known == Some(true);
@@ -91,11 +95,15 @@ impl Mirrored {
 
     fn forget(&mut self, repository: &Repository, digest: &Digest) -> bool {
         let number = self.names.number(repository);
-        let blob = self.blobs.get_mut(digest).is_some_and(|held| held.remove(&number));
+        let blob = self
+            .blobs
+            .get_mut(digest)
+            .is_some_and(|held| held.remove(&number));
         let manifest = self.manifests.remove(&(number, digest.clone())).is_some();
         let tags = self.tags.len();
         if manifest {
-            self.tags.retain(|(n, _), named| *n != number || named != digest);
+            self.tags
+                .retain(|(n, _), named| *n != number || named != digest);
         }
         blob || manifest || self.tags.len() != tags
     }
@@ -129,7 +137,11 @@ impl Mirrored {
     }
 
     /// Returns the repositories of the same registry as `near` that are known to have a blob, `near` itself left out.
-    pub fn donors<'a>(&'a self, near: &'a Repository, digest: &Digest) -> impl Iterator<Item = &'a Repository> {
+    pub fn donors<'a>(
+        &'a self,
+        near: &'a Repository,
+        digest: &Digest,
+    ) -> impl Iterator<Item = &'a Repository> {
         let held = self.blobs.get(digest);
         held.into_iter()
             .flatten()
@@ -144,12 +156,17 @@ impl Mirrored {
 
     /// Returns every tag that is known, for counting.
     pub fn tags(&self) -> impl Iterator<Item = (&Repository, &Tag, &Digest)> {
-        self.tags.iter().map(|((n, tag), digest)| (&self.names.by_number[*n as usize], tag, digest))
+        self.tags
+            .iter()
+            .map(|((n, tag), digest)| (&self.names.by_number[*n as usize], tag, digest))
     }
 
     /// Returns the repositories that hold anything.
     pub fn repositories(&self) -> HashSet<&Repository> {
-        self.manifests.keys().map(|(n, _)| &self.names.by_number[*n as usize]).collect()
+        self.manifests
+            .keys()
+            .map(|(n, _)| &self.names.by_number[*n as usize])
+            .collect()
     }
 }
 
@@ -171,16 +188,27 @@ mod tests {
         assert_eq!(held.serial(), 1);
         assert!(held.blob(&repository("a"), &digest));
         assert!(!held.blob(&repository("b"), &digest));
-        assert_eq!(held.donors(&repository("b"), &digest).collect::<Vec<_>>(), [&repository("a")]);
+        assert_eq!(
+            held.donors(&repository("b"), &digest).collect::<Vec<_>>(),
+            [&repository("a")]
+        );
         assert_eq!(held.donors(&repository("a"), &digest).count(), 0);
-        assert_eq!(held.donors(&"other.lan/a".parse().unwrap(), &digest).count(), 0);
+        assert_eq!(
+            held.donors(&"other.lan/a".parse().unwrap(), &digest)
+                .count(),
+            0
+        );
     }
 
     #[test]
     fn sparse_index_becomes_complete_and_stays_so() {
         let mut held = Mirrored::default();
         let digest = Digest::of(b"x");
-        let manifest = |complete| Landed::Manifest { repository: repository("a"), digest: digest.clone(), complete };
+        let manifest = |complete| Landed::Manifest {
+            repository: repository("a"),
+            digest: digest.clone(),
+            complete,
+        };
         assert!(held.apply(&manifest(false)));
         assert_eq!(held.manifest(&repository("a"), &digest), Some(false));
         assert!(held.apply(&manifest(true)));
@@ -193,7 +221,11 @@ mod tests {
         let mut held = Mirrored::default();
         let digest = Digest::of(b"x");
         let tag: Tag = "v1".parse().unwrap();
-        held.apply(&Landed::Manifest { repository: repository("a"), digest: digest.clone(), complete: true });
+        held.apply(&Landed::Manifest {
+            repository: repository("a"),
+            digest: digest.clone(),
+            complete: true,
+        });
         held.apply(&Landed::Tag(repository("a"), tag.clone(), digest.clone()));
         assert!(held.apply(&Landed::Gone(repository("a"), digest.clone())));
         assert_eq!(held.tag(&repository("a"), &tag), None);

@@ -23,3 +23,17 @@ pub mod mirrored;
 pub mod plan;
 
 pub mod record;
+
+/// Joins an error with its causes into one sentence, each cause said once.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}

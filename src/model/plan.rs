@@ -16,7 +16,7 @@ use crate::model::{
     imageset::{ImageSet, SetName},
     manifest::Manifest,
     mirrored::{Mirrored, Position},
-    release::ConditionalStep,
+    release::path::ConditionalStep,
 };
 
 /// The identity of a plan: 64 hexadecimal digits over the image set's name, its document and the steps.
@@ -136,7 +136,12 @@ pub struct Basis<'a> {
 }
 
 /// Compares what is wanted with what the mirror holds; asks for the manifests of what it lacks.
-pub fn build(basis: &Basis<'_>, desired: &Desired, mirrored: &Mirrored, facts: &Facts) -> Built<Plan> {
+pub fn build(
+    basis: &Basis<'_>,
+    desired: &Desired,
+    mirrored: &Mirrored,
+    facts: &Facts,
+) -> Built<Plan> {
     let mut left = Vec::new();
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
@@ -204,23 +209,49 @@ fn look<'a>(wanted: &Wanted, mirrored: &Mirrored, facts: &'a Facts) -> Look<'a> 
     }
     let mut manifests = Vec::new();
     let mut needs = Vec::new();
-    if let Some(failed) = gather(wanted, root, &wanted.platforms, facts, &mut manifests, &mut needs, 0) {
+    if let Some(failed) = gather(
+        wanted,
+        root,
+        &wanted.platforms,
+        facts,
+        &mut manifests,
+        &mut needs,
+        0,
+    ) {
         return failed;
     }
     if !needs.is_empty() {
         return Look::Needs(needs);
     }
-    let whole = manifests.iter().all(|m| mirrored.manifest(&wanted.target, &m.digest).is_some());
-    if tagged && whole { Look::Held } else { Look::Lacking(manifests) }
+    let whole = manifests
+        .iter()
+        .all(|m| mirrored.manifest(&wanted.target, &m.digest).is_some());
+    if tagged && whole {
+        Look::Held
+    } else {
+        Look::Lacking(manifests)
+    }
 }
 
 fn no_platform(wanted: &Wanted, root: &Manifest) -> Unresolved {
-    let offered: BTreeSet<String> = root.children(&[]).filter_map(|c| c.platform.as_ref()).map(|p| p.to_string()).collect();
+    let offered: BTreeSet<String> = root
+        .children(&[])
+        .filter_map(|c| c.platform.as_ref())
+        .map(|p| p.to_string())
+        .collect();
     let offered = offered.into_iter().collect::<Vec<_>>().join(", ");
-    let asked = wanted.platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(", ");
+    let asked = wanted
+        .platforms
+        .iter()
+        .map(|p| p.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     Unresolved {
         subject: wanted.unit.clone(),
-        reason: format!("{} has none of the platforms asked for ({asked}); it offers {offered}", wanted.source_reference()),
+        reason: format!(
+            "{} has none of the platforms asked for ({asked}); it offers {offered}",
+            wanted.source_reference()
+        ),
         transient: false,
     }
 }
@@ -240,12 +271,20 @@ fn gather<'a>(
 ) -> Option<Look<'a>> {
     for child in manifest.children(platforms) {
         if depth == MAX_DEPTH {
-            let reason = format!("{} nests indexes more than {MAX_DEPTH} deep", wanted.source_reference());
-            return Some(Look::Failed(Unresolved { subject: wanted.unit.clone(), reason, transient: false }));
+            let reason = format!(
+                "{} nests indexes more than {MAX_DEPTH} deep",
+                wanted.source_reference()
+            );
+            return Some(Look::Failed(Unresolved {
+                subject: wanted.unit.clone(),
+                reason,
+                transient: false,
+            }));
         }
         match known(wanted, &child.digest, facts) {
             Ok(found) => {
-                if let Some(failed) = gather(wanted, found, &[], facts, manifests, needs, depth + 1) {
+                if let Some(failed) = gather(wanted, found, &[], facts, manifests, needs, depth + 1)
+                {
                     return Some(failed);
                 }
             }
@@ -260,7 +299,10 @@ fn gather<'a>(
 fn known<'a>(wanted: &Wanted, digest: &Digest, facts: &'a Facts) -> Result<&'a Manifest, Look<'a>> {
     match facts.manifests.get(digest) {
         Some(Ok(manifest)) => Ok(manifest),
-        None => Err(Look::Needs(vec![Need::Manifest(wanted.source.clone(), digest.clone())])),
+        None => Err(Look::Needs(vec![Need::Manifest(
+            wanted.source.clone(),
+            digest.clone(),
+        )])),
         Some(Err(failure)) => Err(Look::Failed(Unresolved {
             subject: match wanted.unit == wanted.source_reference().to_string() {
                 true => wanted.unit.clone(),
@@ -273,18 +315,34 @@ fn known<'a>(wanted: &Wanted, digest: &Digest, facts: &'a Facts) -> Result<&'a M
 }
 
 /// Counts what each step has to move; a blob counts where it is first needed.
-fn measure(left: &[(&Wanted, Vec<&Manifest>)], mirrored: &Mirrored, kept: &HashSet<Digest>) -> Vec<Step> {
+fn measure(
+    left: &[(&Wanted, Vec<&Manifest>)],
+    mirrored: &Mirrored,
+    kept: &HashSet<Digest>,
+) -> Vec<Step> {
     let mut counted: HashSet<&Digest> = HashSet::new();
     let mut placed: HashSet<(&Repository, &Digest)> = HashSet::new();
     left.iter()
         .map(|(wanted, manifests)| {
-            let mut step = Step { image: (*wanted).clone(), bytes: 0, bytes_kept: 0, blobs: 0 };
+            let mut step = Step {
+                image: (*wanted).clone(),
+                bytes: 0,
+                bytes_kept: 0,
+                blobs: 0,
+            };
             for blob in manifests.iter().flat_map(|m| m.blobs()) {
-                if mirrored.blob(&wanted.target, &blob.digest) || !placed.insert((&wanted.target, &blob.digest)) {
+                if mirrored.blob(&wanted.target, &blob.digest)
+                    || !placed.insert((&wanted.target, &blob.digest))
+                {
                     continue;
                 }
                 step.blobs += 1;
-                if !counted.insert(&blob.digest) || mirrored.donors(&wanted.target, &blob.digest).next().is_some() {
+                if !counted.insert(&blob.digest)
+                    || mirrored
+                        .donors(&wanted.target, &blob.digest)
+                        .next()
+                        .is_some()
+                {
                     continue;
                 }
                 match kept.contains(&blob.digest) {
@@ -299,15 +357,20 @@ fn measure(left: &[(&Wanted, Vec<&Manifest>)], mirrored: &Mirrored, kept: &HashS
 
 /// What the last applied plan wanted and this image set does not; entries that cannot be resolved now keep what they had.
 fn unwanted(before: &[Wanted], desired: &Desired, unresolved: &[Unresolved]) -> Vec<Unwanted> {
-    let now: HashSet<(&Repository, &crate::model::image::Tag)> = desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
+    let now: HashSet<(&Repository, &crate::model::image::Tag)> =
+        desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
     let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
-    let releases_stalled = stalled.contains("mirror.platform") || stalled.iter().any(|s| s.starts_with("channel "));
+    let releases_stalled =
+        stalled.contains("mirror.platform") || stalled.iter().any(|s| s.starts_with("channel "));
     let mut gone: Vec<Unwanted> = before
         .iter()
         .filter(|w| !now.contains(&(&w.target, &w.tag)))
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
         .filter(|w| !(releases_stalled && w.kind != crate::model::desired::Kind::Additional))
-        .map(|w| Unwanted { target: w.target_reference(), digest: w.digest.clone() })
+        .map(|w| Unwanted {
+            target: w.target_reference(),
+            digest: w.digest.clone(),
+        })
         .collect();
     gone.sort();
     gone
@@ -317,7 +380,11 @@ fn moved(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> V
     now.iter()
         .filter_map(|(subject, to)| {
             let from = before.get(subject).filter(|from| *from != to)?;
-            Some(Moved { subject: subject.clone(), from: from.clone(), to: to.clone() })
+            Some(Moved {
+                subject: subject.clone(),
+                from: from.clone(),
+                to: to.clone(),
+            })
         })
         .collect()
 }
@@ -337,8 +404,18 @@ fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
     line(&set.name.0);
     line(&document_digest(set).to_string());
     for Step { image, .. } in steps {
-        let platforms = image.platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(",");
-        line(&format!("{}@{} {} {platforms}", image.source, image.digest, image.target_reference()));
+        let platforms = image
+            .platforms
+            .iter()
+            .map(|p| p.to_string())
+            .collect::<Vec<_>>()
+            .join(",");
+        line(&format!(
+            "{}@{} {} {platforms}",
+            image.source,
+            image.digest,
+            image.target_reference()
+        ));
     }
     PlanId(hasher.finish().hex())
 }

@@ -39,7 +39,7 @@ pub use state::{ImageFinished, ImageOutcome};
 use state::{SetState, State};
 
 use crate::{
-    copy, gitops,
+    gitops,
     model::{
         desired::Claims,
         imageset::{Problem, SetName},
@@ -118,7 +118,7 @@ pub enum Error {
     #[error("resolving image set {0} asks for the same again and again; this is an error of imagesetd, please report it with the image set")]
     Endless(SetName),
     /// The mirror could not be asked or written.
-    #[error("asking the mirror what it holds: {}", copy::sentence(.0))]
+    #[error("asking the mirror what it holds: {}", crate::model::sentence(.0))]
     Mirror(#[source] registry::Error),
     /// The state could not be read or written.
     #[error(transparent)]

@@ -166,6 +166,14 @@ pub enum Error {
         /// What the system said.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A file that was to be uploaded could not be read.
+    #[error("reading the kept file of {what}: {source}")]
+    File {
+        /// The blob.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Somebody else's request for the same token failed.
     #[error(transparent)]
     Token(Arc<Error>),

@@ -17,6 +17,7 @@ use crate::{
         facts::{Fact, Failure, Need},
         image::{Digest, Reference, Repository},
         manifest::Manifest,
+        sentence,
     },
     registry::{self, Client, Selector},
 };
@@ -34,8 +35,18 @@ pub struct Resolver {
 
 impl Resolver {
     /// Makes a resolver that asks up to `width` questions at a time and leaves blobs it had to read with `keeper`.
-    pub fn new(source: Client, updates: UpdateService, keeper: Arc<dyn Keeper>, width: usize) -> Self {
-        Resolver { source, updates, keeper, width: width.max(1) }
+    pub fn new(
+        source: Client,
+        updates: UpdateService,
+        keeper: Arc<dyn Keeper>,
+        width: usize,
+    ) -> Self {
+        Resolver {
+            source,
+            updates,
+            keeper,
+            width: width.max(1),
+        }
     }
 
     /// Answers all needs, side by side. One need may bring several facts: a tag that was read for the first time brings its
@@ -50,7 +61,10 @@ impl Resolver {
         match asked.need {
             Need::Graph(key) => {
                 let graph = self.updates.graph(&key).await;
-                let graph = graph.map(Arc::new).map_err(|e| Failure { reason: sentence(&e), transient: e.is_transient() });
+                let graph = graph.map(Arc::new).map_err(|e| Failure {
+                    reason: sentence(&e),
+                    transient: is_passing(&e),
+                });
                 vec![Fact::Graph(key, graph)]
             }
             Need::Tag(reference) => self.tag(reference, asked.last).await,
@@ -59,7 +73,8 @@ impl Resolver {
                 vec![Fact::Manifest(digest, manifest)]
             }
             Need::Payload(repository, digest) => {
-                let payload = payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
+                let payload =
+                    payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
             }
         }
@@ -77,7 +92,9 @@ impl Resolver {
             let digest = match head {
                 Ok(Some(head)) => Ok(head.digest),
                 Ok(None) => Err(Failure {
-                    reason: format!("{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"),
+                    reason: format!(
+                        "{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"
+                    ),
                     transient: false,
                 }),
                 Err(error) => Err(failure(&error)),
@@ -87,14 +104,24 @@ impl Resolver {
         match self.source.manifest(&reference.repository, &name).await {
             Ok(manifest) => {
                 let digest = manifest.digest.clone();
-                vec![Fact::Tag(reference, Ok(digest.clone())), Fact::Manifest(digest, Ok(Arc::new(manifest)))]
+                vec![
+                    Fact::Tag(reference, Ok(digest.clone())),
+                    Fact::Manifest(digest, Ok(Arc::new(manifest))),
+                ]
             }
             Err(error) => vec![Fact::Tag(reference, Err(failure(&error)))],
         }
     }
 
-    async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<Arc<Manifest>, Failure> {
-        let manifest = self.source.manifest(repository, &Selector::Digest(digest.clone())).await;
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Arc<Manifest>, Failure> {
+        let manifest = self
+            .source
+            .manifest(repository, &Selector::Digest(digest.clone()))
+            .await;
         manifest.map(Arc::new).map_err(|e| failure(&e))
     }
 }
@@ -108,11 +135,20 @@ pub struct Asked {
     pub last: Option<Digest>,
 }
 
-fn failure(error: &registry::Error) -> Failure {
-    Failure { reason: sentence(error), transient: error.is_transient() }
+/// Whether an update service may answer if it is only asked again later.
+fn is_passing(error: &update_service::Error) -> bool {
+    match error {
+        update_service::Error::Unreachable { .. } => true,
+        update_service::Error::Status { status, .. } => {
+            status.is_server_error() || status.as_u16() == 429
+        }
+        _ => false,
+    }
 }
 
-/// Joins an error with its causes, each said once.
-fn sentence(error: &dyn std::error::Error) -> String {
-    crate::model::sentence(error)
+fn failure(error: &registry::Error) -> Failure {
+    Failure {
+        reason: sentence(error),
+        transient: error.is_transient(),
+    }
 }

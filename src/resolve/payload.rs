@@ -6,13 +6,17 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::{failure, payload_layer};
+use super::{
+    failure,
+    payload_layer::{Found, LayerError, Limits, Search},
+};
 use crate::{
     model::{
         facts::Failure,
         image::{Digest, Repository},
         manifest::{Content, Descriptor, Manifest},
-        release::payload::Payload,
+        release::payload::{BOOT_IMAGES, Files, IMAGE_REFERENCES, Payload, RELEASE_METADATA},
+        sentence,
     },
     registry::{Client, Selector},
 };
@@ -36,29 +40,62 @@ pub trait KeepOne: Send {
 }
 
 /// Reads the payload whose manifest is `digest`.
-pub(super) async fn read(source: &Client, keeper: &dyn Keeper, repository: &Repository, digest: &Digest) -> Result<Payload, Failure> {
+pub(super) async fn read(
+    source: &Client,
+    keeper: &dyn Keeper,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Payload, Failure> {
     let manifest = match keeper.manifest(digest) {
         Some(manifest) => manifest,
         None => Arc::new(
-            source.manifest(repository, &Selector::Digest(digest.clone())).await.map_err(|e| failure(&e))?,
+            source
+                .manifest(repository, &Selector::Digest(digest.clone()))
+                .await
+                .map_err(|e| failure(&e))?,
         ),
     };
     let what = format!("{repository}@{digest}");
     let Content::Image { layers, .. } = &manifest.content else {
-        return Err(lasting(format!("the release payload {what} is an index where an image of one architecture is expected")));
+        return Err(lasting(format!(
+            "the release payload {what} is an index where an image of one architecture is expected"
+        )));
     };
-    let mut found = payload_layer::Found::default();
+    let mut search = Search::new(
+        [IMAGE_REFERENCES, RELEASE_METADATA, BOOT_IMAGES],
+        Limits::default(),
+    );
     for layer in layers.iter().rev() {
-        found = read_layer(source, keeper, repository, layer, found).await?;
-        if found.is_whole() {
+        search = read_layer(source, keeper, repository, layer, search).await?;
+        // What a release says of itself comes in one layer; not every release says everything.
+        if *search.found(IMAGE_REFERENCES) != Found::NotYet {
             break;
         }
     }
-    found.into_payload().map_err(|e| lasting(format!("reading the release payload {what}: {e}")))
+    let Some(image_references) = search.take(IMAGE_REFERENCES) else {
+        return Err(lasting(format!(
+            "{what} holds no `{IMAGE_REFERENCES}`: it is not a release payload"
+        )));
+    };
+    let (metadata, boot_images) = (search.take(RELEASE_METADATA), search.take(BOOT_IMAGES));
+    let files = Files {
+        image_references: &image_references,
+        release_metadata: metadata.as_deref(),
+        boot_images: boot_images.as_deref(),
+    };
+    Payload::parse(files).map_err(|e| {
+        lasting(format!(
+            "reading the release payload {what}: {}",
+            sentence(&e)
+        ))
+    })
 }
 
 fn lasting(reason: String) -> Failure {
-    Failure { reason, transient: false }
+    Failure {
+        reason,
+        transient: false,
+    }
 }
 
 /// Reads one layer, from what is kept or from the source; in the latter case it is kept on the way.
@@ -67,17 +104,27 @@ async fn read_layer(
     keeper: &dyn Keeper,
     repository: &Repository,
     layer: &Descriptor,
-    found: payload_layer::Found,
-) -> Result<payload_layer::Found, Failure> {
-    let media_type = layer.media_type.clone();
+    search: Search,
+) -> Result<Search, Failure> {
     if let Some(file) = keeper.open(&layer.digest) {
-        let scanned = tokio::task::spawn_blocking(move || found.scan(std::io::BufReader::new(file), &media_type));
+        let scanned = tokio::task::spawn_blocking(move || scan(search, file));
         return finished(scanned.await, repository, layer);
     }
-    let mut body = source.blob(repository, layer).await.map_err(|e| failure(&e))?;
+    let mut body = source
+        .blob(repository, layer)
+        .await
+        .map_err(|e| failure(&e))?;
     let mut keep = keeper.begin(&layer.digest);
     let (pieces, inbox) = mpsc::channel::<Bytes>(16);
-    let scanning = tokio::task::spawn_blocking(move || found.scan(Pieces { inbox, current: Bytes::new() }, &media_type));
+    let scanning = tokio::task::spawn_blocking(move || {
+        scan(
+            search,
+            Pieces {
+                inbox,
+                current: Bytes::new(),
+            },
+        )
+    });
     let mut listening = true;
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|e| failure(&e))?;
@@ -98,16 +145,24 @@ async fn read_layer(
     Ok(scanned)
 }
 
+fn scan(mut search: Search, layer: impl Read) -> Result<Search, LayerError> {
+    search.layer(layer)?;
+    Ok(search)
+}
+
 fn finished(
-    scanned: Result<Result<payload_layer::Found, payload_layer::Error>, tokio::task::JoinError>,
+    scanned: Result<Result<Search, LayerError>, tokio::task::JoinError>,
     repository: &Repository,
     layer: &Descriptor,
-) -> Result<payload_layer::Found, Failure> {
-    let what = format!("reading layer {} of a release payload in {repository}", layer.digest);
+) -> Result<Search, Failure> {
+    let what = format!(
+        "layer {} of a release payload in {repository}",
+        layer.digest
+    );
     match scanned {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(lasting(format!("{what}: {}", super::sentence(&error)))),
-        Err(error) => Err(lasting(format!("{what}: {error}"))),
+        Ok(Ok(search)) => Ok(search),
+        Ok(Err(error)) => Err(lasting(format!("{what} {}", sentence(&error)))),
+        Err(error) => Err(lasting(format!("reading {what}: {error}"))),
     }
 }
 

@@ -24,18 +24,24 @@ pub struct Kept {
 impl Kept {
     /// Opens the folder, which is made where it is missing; what an interrupted write left is swept.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::Kept { what: folder.display().to_string(), source };
+        let failed = |source| Error::Kept {
+            what: folder.display().to_string(),
+            source,
+        };
         fs::create_dir_all(folder).map_err(failed)?;
         for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
             if digest_of(&entry.path()).is_none() {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Kept { folder: folder.into() })
+        Ok(Kept {
+            folder: folder.into(),
+        })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(format!("{}-{}", digest.algorithm(), digest.hex()))
+        self.folder
+            .join(format!("{}-{}", digest.algorithm(), digest.hex()))
     }
 
     /// Returns the file of a kept blob.
@@ -46,7 +52,9 @@ impl Kept {
     /// Returns the digests of all kept blobs.
     pub fn all(&self) -> HashSet<Digest> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| digest_of(&entry.path())).collect()
+        entries
+            .filter_map(|entry| digest_of(&entry.path()))
+            .collect()
     }
 
     /// Lets go of a blob, for instance since it is in the mirror now.
@@ -56,14 +64,26 @@ impl Kept {
 
     /// Begins to keep a blob.
     pub fn writer(&self, digest: &Digest) -> Result<KeptWriter, Error> {
-        let failed = |source| Error::Kept { what: digest.to_string(), source };
+        let failed = |source| Error::Kept {
+            what: digest.to_string(),
+            source,
+        };
         let file = NamedTempFile::with_prefix_in(".part-", &self.folder).map_err(failed)?;
-        Ok(KeptWriter { file, hasher: digest.hasher(), digest: digest.clone(), path: self.path(digest) })
+        Ok(KeptWriter {
+            file,
+            hasher: digest.hasher(),
+            digest: digest.clone(),
+            path: self.path(digest),
+        })
     }
 }
 
 fn digest_of(path: &Path) -> Option<Digest> {
-    path.file_name()?.to_str()?.replacen('-', ":", 1).parse().ok()
+    path.file_name()?
+        .to_str()?
+        .replacen('-', ":", 1)
+        .parse()
+        .ok()
 }
 
 /// A blob being kept: nothing is seen of it before [`KeptWriter::finish`], and then only if it is whole.
@@ -78,16 +98,27 @@ impl KeptWriter {
     /// Takes the next bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|source| Error::Kept { what: self.digest.to_string(), source })
+        self.file.write_all(bytes).map_err(|source| Error::Kept {
+            what: self.digest.to_string(),
+            source,
+        })
     }
 
     /// Keeps the blob if its bytes are what the digest names; whether they were.
     pub fn finish(self) -> Result<bool, Error> {
-        let KeptWriter { file, hasher, digest, path } = self;
+        let KeptWriter {
+            file,
+            hasher,
+            digest,
+            path,
+        } = self;
         if hasher.finish() != digest {
             return Ok(false);
         }
-        let failed = |source| Error::Kept { what: digest.to_string(), source };
+        let failed = |source| Error::Kept {
+            what: digest.to_string(),
+            source,
+        };
         file.as_file().sync_all().map_err(failed)?;
         let _: File = file.persist(path).map_err(|e| failed(e.error))?;
         Ok(true)

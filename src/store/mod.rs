@@ -14,12 +14,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 pub use kept::{Kept, KeptWriter};
 
-
 use crate::model::{
     image::{Digest, Reference, Repository},
     manifest::Manifest,
     mirrored::{Landed, Mirrored, Position},
-    release::Payload,
+    release::payload::Payload,
 };
 
 /// The format of the database; another one is refused rather than guessed at.
@@ -38,7 +37,9 @@ const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs");
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder cannot be made or used.
-    #[error("opening the state folder {folder}: {source}; check that it exists and belongs to the user imagesetd runs as")]
+    #[error(
+        "opening the state folder {folder}: {source}; check that it exists and belongs to the user imagesetd runs as"
+    )]
     Folder {
         /// The state folder.
         folder: String,
@@ -46,7 +47,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another process has the database.
-    #[error("the state in {folder} is in use by another imagesetd; stop that one, or give this one a state folder of its own")]
+    #[error(
+        "the state in {folder} is in use by another imagesetd; stop that one, or give this one a state folder of its own"
+    )]
     InUse {
         /// The state folder.
         folder: String,
@@ -62,7 +65,9 @@ pub enum Error {
         source: Box<redb::Error>,
     },
     /// The database was written by another version.
-    #[error("the state {file} has format {found}, this version reads format {FORMAT}; use the version that wrote it, or move it away: the mirror is asked again then")]
+    #[error(
+        "the state {file} has format {found}, this version reads format {FORMAT}; use the version that wrote it, or move it away: the mirror is asked again then"
+    )]
     Format {
         /// The database file.
         file: String,
@@ -81,7 +86,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A kept blob could not be read or written.
-    #[error("keeping {what}: {source}; check that the disk of the state folder is not full and is writable")]
+    #[error(
+        "keeping {what}: {source}; check that the disk of the state folder is not full and is writable"
+    )]
     Kept {
         /// The blob.
         what: String,
@@ -106,19 +113,36 @@ impl Store {
     /// Opens the state in `folder`, which is made where it is missing.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let name = folder.display().to_string();
-        std::fs::create_dir_all(folder).map_err(|source| Error::Folder { folder: name.clone(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
+            folder: name.clone(),
+            source,
+        })?;
         let file = folder.join("state.redb");
         let shown = file.display().to_string();
         let db = Database::create(&file).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse { folder: name.clone() },
-            redb::DatabaseError::Storage(redb::StorageError::Io(source)) if source.kind() != std::io::ErrorKind::InvalidData => {
-                Error::Folder { folder: name.clone(), source }
+            redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse {
+                folder: name.clone(),
+            },
+            redb::DatabaseError::Storage(redb::StorageError::Io(source))
+                if source.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                Error::Folder {
+                    folder: name.clone(),
+                    source,
+                }
             }
-            other => Error::Damaged { file: shown.clone(), source: Box::new(other.into()) },
+            other => Error::Damaged {
+                file: shown.clone(),
+                source: Box::new(other.into()),
+            },
         })?;
         let lineage = prepare(&db, &shown)?;
         let kept = Kept::open(&folder.join("kept"))?;
-        Ok(Store { db: Arc::new(db), kept, lineage: lineage.into() })
+        Ok(Store {
+            db: Arc::new(db),
+            kept,
+            lineage: lineage.into(),
+        })
     }
 
     /// The blobs that were read for planning.
@@ -128,33 +152,66 @@ impl Store {
 
     /// The position of a fold over this state.
     pub fn position(&self, mirrored: &Mirrored) -> Position {
-        Position { lineage: self.lineage.to_string(), serial: mirrored.serial() }
+        Position {
+            lineage: self.lineage.to_string(),
+            serial: mirrored.serial(),
+        }
     }
 
     /// Folds every fact of what landed.
     pub fn mirrored(&self) -> Result<Mirrored, Error> {
         let mut mirrored = Mirrored::default();
         let read = self.db.begin_read().map_err(access)?;
-        for entry in read.open_table(BLOBS).map_err(access)?.iter().map_err(access)? {
+        for entry in read
+            .open_table(BLOBS)
+            .map_err(access)?
+            .iter()
+            .map_err(access)?
+        {
             let (key, _) = entry.map_err(access)?;
             if let Some((repository, digest)) = split_digest(key.value()) {
                 mirrored.apply(&Landed::Blob(repository, digest));
             }
         }
-        for entry in read.open_table(MANIFESTS).map_err(access)?.iter().map_err(access)? {
+        for entry in read
+            .open_table(MANIFESTS)
+            .map_err(access)?
+            .iter()
+            .map_err(access)?
+        {
             let (key, complete) = entry.map_err(access)?;
             if let Some((repository, digest)) = split_digest(key.value()) {
-                mirrored.apply(&Landed::Manifest { repository, digest, complete: complete.value() });
+                mirrored.apply(&Landed::Manifest {
+                    repository,
+                    digest,
+                    complete: complete.value(),
+                });
             }
         }
-        for entry in read.open_table(TAGS).map_err(access)?.iter().map_err(access)? {
+        for entry in read
+            .open_table(TAGS)
+            .map_err(access)?
+            .iter()
+            .map_err(access)?
+        {
             let (key, digest) = entry.map_err(access)?;
-            if let (Ok(Reference { repository, tag: Some(tag), .. }), Ok(digest)) = (key.value().parse(), digest.value().parse()) {
+            if let (
+                Ok(Reference {
+                    repository,
+                    tag: Some(tag),
+                    ..
+                }),
+                Ok(digest),
+            ) = (key.value().parse(), digest.value().parse())
+            {
                 mirrored.apply(&Landed::Tag(repository, tag, digest));
             }
         }
         let meta = read.open_table(META).map_err(access)?;
-        let serial = meta.get("serial").map_err(access)?.and_then(|v| v.value().parse().ok());
+        let serial = meta
+            .get("serial")
+            .map_err(access)?
+            .and_then(|v| v.value().parse().ok());
         mirrored.resume(serial.unwrap_or_default());
         Ok(mirrored)
     }
@@ -170,27 +227,40 @@ impl Store {
             for fact in landed {
                 match fact {
                     Landed::Blob(repository, digest) => {
-                        blobs.insert(at(repository, digest).as_str(), ()).map_err(access)?;
+                        blobs
+                            .insert(at(repository, digest).as_str(), ())
+                            .map_err(access)?;
                     }
-                    Landed::Manifest { repository, digest, complete } => {
-                        manifests.insert(at(repository, digest).as_str(), *complete).map_err(access)?;
+                    Landed::Manifest {
+                        repository,
+                        digest,
+                        complete,
+                    } => {
+                        manifests
+                            .insert(at(repository, digest).as_str(), *complete)
+                            .map_err(access)?;
                     }
                     Landed::Tag(repository, tag, digest) => {
                         let key = repository.tagged(tag.clone()).to_string();
-                        tags.insert(key.as_str(), digest.to_string().as_str()).map_err(access)?;
+                        tags.insert(key.as_str(), digest.to_string().as_str())
+                            .map_err(access)?;
                     }
                     Landed::Gone(repository, digest) => {
                         let key = at(repository, digest);
                         blobs.remove(key.as_str()).map_err(access)?;
                         if manifests.remove(key.as_str()).map_err(access)?.is_some() {
                             let (prefix, digest) = (format!("{repository}:"), digest.to_string());
-                            tags.retain(|tag, named| !(tag.starts_with(&prefix) && named == digest)).map_err(access)?;
+                            tags.retain(|tag, named| {
+                                !(tag.starts_with(&prefix) && named == digest)
+                            })
+                            .map_err(access)?;
                         }
                     }
                 }
             }
             let mut meta = write.open_table(META).map_err(access)?;
-            meta.insert("serial", serial.to_string().as_str()).map_err(access)?;
+            meta.insert("serial", serial.to_string().as_str())
+                .map_err(access)?;
         }
         write.commit().map_err(access)
     }
@@ -204,7 +274,8 @@ impl Store {
             return Ok(None);
         };
         let media_type = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let manifest = Manifest::parse(Bytes::copy_from_slice(&bytes[end + 1..]), Some(&media_type)).ok();
+        let manifest =
+            Manifest::parse(Bytes::copy_from_slice(&bytes[end + 1..]), Some(&media_type)).ok();
         Ok(manifest.filter(|m| m.digest == *digest))
     }
 
@@ -215,7 +286,11 @@ impl Store {
     }
 
     /// Keeps manifests and payloads, by digest, for good.
-    pub fn keep_facts(&self, manifests: &[Arc<Manifest>], payloads: &[(Digest, Arc<Payload>)]) -> Result<(), Error> {
+    pub fn keep_facts(
+        &self,
+        manifests: &[Arc<Manifest>],
+        payloads: &[(Digest, Arc<Payload>)],
+    ) -> Result<(), Error> {
         if manifests.is_empty() && payloads.is_empty() {
             return Ok(());
         }
@@ -226,11 +301,19 @@ impl Store {
                 let mut value = format!("{}\n", manifest.media_type).into_bytes();
                 value.extend_from_slice(&manifest.raw);
                 let key = format!("manifest {}", manifest.digest);
-                facts.insert(key.as_str(), value.as_slice()).map_err(access)?;
+                facts
+                    .insert(key.as_str(), value.as_slice())
+                    .map_err(access)?;
             }
             for (digest, payload) in payloads {
-                let value = serde_json::to_vec(payload.as_ref()).map_err(|source| Error::Record { what: "payload", source })?;
-                facts.insert(format!("payload {digest}").as_str(), value.as_slice()).map_err(access)?;
+                let value =
+                    serde_json::to_vec(payload.as_ref()).map_err(|source| Error::Record {
+                        what: "payload",
+                        source,
+                    })?;
+                facts
+                    .insert(format!("payload {digest}").as_str(), value.as_slice())
+                    .map_err(access)?;
             }
         }
         write.commit().map_err(access)
@@ -242,9 +325,18 @@ impl Store {
         Ok(facts.get(key).map_err(access)?.map(|v| v.value().to_vec()))
     }
 
-    fn put(&self, table: TableDefinition<&str, &[u8]>, key: &str, value: &[u8]) -> Result<(), Error> {
+    fn put(
+        &self,
+        table: TableDefinition<&str, &[u8]>,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), Error> {
         let write = self.db.begin_write().map_err(access)?;
-        write.open_table(table).map_err(access)?.insert(key, value).map_err(access)?;
+        write
+            .open_table(table)
+            .map_err(access)?
+            .insert(key, value)
+            .map_err(access)?;
         write.commit().map_err(access)
     }
 
@@ -258,7 +350,10 @@ impl Store {
         let mut found = Vec::new();
         for entry in table.iter().map_err(access)? {
             let (_, value) = entry.map_err(access)?;
-            found.push(serde_json::from_slice(value.value()).map_err(|source| Error::Record { what, source })?);
+            found.push(
+                serde_json::from_slice(value.value())
+                    .map_err(|source| Error::Record { what, source })?,
+            );
         }
         Ok(found)
     }
@@ -283,9 +378,17 @@ fn prepare(db: &Database, file: &str) -> Result<String, Error> {
     let write = db.begin_write().map_err(access)?;
     let lineage = {
         let mut meta = write.open_table(META).map_err(access)?;
-        let found = meta.get("format").map_err(access)?.map(|v| v.value().to_owned());
+        let found = meta
+            .get("format")
+            .map_err(access)?
+            .map(|v| v.value().to_owned());
         match found {
-            Some(found) if found != FORMAT => return Err(Error::Format { file: file.to_owned(), found }),
+            Some(found) if found != FORMAT => {
+                return Err(Error::Format {
+                    file: file.to_owned(),
+                    found,
+                });
+            }
             Some(_) => {}
             None => {
                 meta.insert("format", FORMAT).map_err(access)?;
@@ -293,7 +396,10 @@ fn prepare(db: &Database, file: &str) -> Result<String, Error> {
                 meta.insert("lineage", drawn.as_str()).map_err(access)?;
             }
         }
-        let lineage = meta.get("lineage").map_err(access)?.map(|v| v.value().to_owned());
+        let lineage = meta
+            .get("lineage")
+            .map_err(access)?
+            .map(|v| v.value().to_owned());
         write.open_table(BLOBS).map_err(access)?;
         write.open_table(MANIFESTS).map_err(access)?;
         write.open_table(TAGS).map_err(access)?;
@@ -329,7 +435,11 @@ mod tests {
         let (a, digest) = (repository("a"), Digest::of(b"x"));
         let facts = [
             Landed::Blob(a.clone(), digest.clone()),
-            Landed::Manifest { repository: a.clone(), digest: digest.clone(), complete: true },
+            Landed::Manifest {
+                repository: a.clone(),
+                digest: digest.clone(),
+                complete: true,
+            },
             Landed::Tag(a.clone(), "v1".parse().unwrap(), digest.clone()),
         ];
         let position = {
@@ -347,7 +457,10 @@ mod tests {
         let gone = Landed::Gone(a.clone(), digest.clone());
         mirrored.apply(&gone);
         store.append(&[gone], mirrored.serial()).unwrap();
-        assert_eq!(store.mirrored().unwrap().tag(&a, &"v1".parse().unwrap()), None);
+        assert_eq!(
+            store.mirrored().unwrap().tag(&a, &"v1".parse().unwrap()),
+            None
+        );
     }
 
     #[test]
@@ -363,7 +476,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("state.redb"), vec![7; 100_000]).unwrap();
         let error = Store::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("state.redb") && error.contains("move it away"), "{error}");
+        assert!(
+            error.contains("state.redb") && error.contains("move it away"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -372,10 +488,16 @@ mod tests {
         {
             let store = Store::open(folder.path()).unwrap();
             let write = store.db.begin_write().unwrap();
-            write.open_table(META).unwrap().insert("format", "99").unwrap();
+            write
+                .open_table(META)
+                .unwrap()
+                .insert("format", "99")
+                .unwrap();
             write.commit().unwrap();
         }
-        assert!(matches!(Store::open(folder.path()), Err(Error::Format { found, .. }) if found == "99"));
+        assert!(
+            matches!(Store::open(folder.path()), Err(Error::Format { found, .. }) if found == "99")
+        );
     }
 
     #[test]
@@ -384,7 +506,9 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let raw = Bytes::from_static(b"{\"schemaVersion\":2,\n\"manifests\":[]}");
         let manifest = Manifest::parse(raw, None).unwrap();
-        store.keep_facts(&[Arc::new(manifest.clone())], &[]).unwrap();
+        store
+            .keep_facts(&[Arc::new(manifest.clone())], &[])
+            .unwrap();
         assert_eq!(store.manifest(&manifest.digest).unwrap(), Some(manifest));
         assert_eq!(store.manifest(&Digest::of(b"other")).unwrap(), None);
     }

@@ -19,7 +19,11 @@ impl Store {
         plans.retain(|p| p.plan.set == record.plan.set);
         plans.sort_by_key(|p| p.created);
         let surplus = plans.len().saturating_sub(keep.max(1));
-        let keys: Vec<String> = plans.into_iter().take(surplus).map(|p| p.plan.id.0).collect();
+        let keys: Vec<String> = plans
+            .into_iter()
+            .take(surplus)
+            .map(|p| p.plan.id.0)
+            .collect();
         self.remove(PLANS, &keys)
     }
 
@@ -51,7 +55,12 @@ impl Store {
     /// Keeps a run; of the same image set no more than `keep` stay, the newest.
     pub fn put_run(&self, record: &RunRecord, keep: usize) -> Result<(), Error> {
         self.put(RUNS, &record.id, &encode("run", record)?)?;
-        let mut ids: Vec<String> = self.runs()?.into_iter().filter(|r| r.set == record.set).map(|r| r.id).collect();
+        let mut ids: Vec<String> = self
+            .runs()?
+            .into_iter()
+            .filter(|r| r.set == record.set)
+            .map(|r| r.id)
+            .collect();
         ids.sort();
         let surplus = ids.len().saturating_sub(keep.max(1));
         self.remove(RUNS, &ids[..surplus])
@@ -79,7 +88,10 @@ impl Store {
         let mut found = Vec::new();
         for entry in table.iter().map_err(access)? {
             let (key, value) = entry.map_err(access)?;
-            let record = serde_json::from_slice(value.value()).map_err(|source| Error::Record { what: "image set", source })?;
+            let record = serde_json::from_slice(value.value()).map_err(|source| Error::Record {
+                what: "image set",
+                source,
+            })?;
             found.push((SetName(key.value().to_owned()), record));
         }
         Ok(found)
@@ -96,7 +108,9 @@ impl Store {
         let Some(value) = table.get(key).map_err(access)? else {
             return Ok(None);
         };
-        serde_json::from_slice(value.value()).map(Some).map_err(|source| Error::Record { what, source })
+        serde_json::from_slice(value.value())
+            .map(Some)
+            .map_err(|source| Error::Record { what, source })
     }
 }
 

@@ -33,7 +33,8 @@ const ROOMS: &[Room] = &[
     pure("model", &["yaml"]),
     pure("cluster", &["yaml", "model"]),
     room("registry", &["model"]),
-    room("gitops", &["model::imageset"]),
+    // A revision is a digest; nothing else of what image sets mean is its business.
+    room("gitops", &["model::image", "model::imageset"]),
     room("resolve", &["model", "registry"]),
     room("copy", &["model", "registry"]),
     room("layout", &["model"]),
@@ -332,7 +333,7 @@ mod tests {
                 "use crate::model::{imageset::Problem, policy::Policy};"
             ),
             [
-                "src/gitops.rs:1: gitops may not use crate::model::policy::Policy; it may use model::imageset"
+                "src/gitops.rs:1: gitops may not use crate::model::policy::Policy; it may use model::image, model::imageset"
             ]
         );
         assert_eq!(

@@ -1,6 +1,21 @@
 //! What a person asks for: an ImageSetConfiguration, read into one model whatever its version.
 //!
-//! The schema is oc-mirror's (`mirror.openshift.io/v2alpha1` and `v1alpha2`) and stays drop-in; see `parse` for how strictly it is read.
+//! The schema is oc-mirror's (`mirror.openshift.io/v2alpha1` and `v1alpha2`) and stays drop-in; see [`read`] for how files become
+//! image sets and `parse` for how strictly a document is taken.
+
+mod parse;
+
+mod names;
+
+mod platform;
+
+mod operators;
+
+mod images;
+
+mod collide;
+
+mod read;
 
 use std::fmt;
 
@@ -9,9 +24,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::image::{Platform, Reference, Tag};
 
+pub use crate::yaml::{Problem, Severity};
+pub use images::pattern;
+pub use read::{FoundSet, Ignored, Read, SourceFile, read, read_for};
+
 /// The name of an image set: its file's path in the watched directory without the extension (`prod/ocp-4.16`); further
 /// documents of a file carry `#2`, `#3`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SetName(pub String);
 
@@ -22,7 +41,7 @@ impl fmt::Display for SetName {
 }
 
 /// One image set, checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSet {
     /// The image set's name.
     pub name: SetName,
@@ -217,33 +236,4 @@ pub enum Blocked {
     Pattern(String),
     /// The exact name (v1alpha2).
     Exact(String),
-}
-
-/// How bad a problem of a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The image set (or file) is not used until this is mended.
-    Error,
-    /// It is used, and this may not be what was meant.
-    Warning,
-}
-
-/// One thing wrong with a person's file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Problem {
-    /// The file as it was given.
-    pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
-    pub line: u32,
-    /// The column in characters, from 1; 0 where the whole file is meant.
-    pub column: u32,
-    /// How bad it is.
-    pub severity: Severity,
-    /// Where in the document (`mirror.operators[0].catalog`); empty for the document itself.
-    pub path: String,
-    /// What is wrong, one sentence.
-    pub message: String,
-    /// What to do, one sentence; empty where the message says it all.
-    pub hint: String,
 }

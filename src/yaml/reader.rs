@@ -1,0 +1,517 @@
+//! Hands a document's fields to a schema with the types it asks for, and collects what is wrong.
+//!
+//! A schema asks a mapping for each of its keys and ends with [`Fields::finish`], which reports the keys nobody asked for. Asking never
+//! fails: what does not fit is reported and read as absent, so that all problems of a file are found at once.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use super::{
+    Document, Entry, Node, Pos, Problem, Severity, Value,
+    scalar::{Meaning, meaning},
+    shorten,
+    tree::join,
+};
+
+/// The most problems that are kept of one document.
+pub const MAX_PROBLEMS: usize = 1000;
+
+/// Whose habits a file is read by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// oc-mirror's: keys in another letter case and YAML 1.1 truths are taken with a warning, numbers for texts too.
+    OcMirror,
+    /// Our own: keys as they are, `yes` is `true`.
+    Own,
+}
+
+/// Collects the problems of one document.
+#[derive(Debug)]
+pub struct Report {
+    file: String,
+    dialect: Dialect,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl Report {
+    /// Begins with the problems that `document` came with.
+    pub fn new(file: &str, dialect: Dialect, document: &Document<'_>) -> Self {
+        Report {
+            file: file.to_owned(),
+            dialect,
+            problems: RefCell::new(document.problems.clone()),
+        }
+    }
+
+    /// The document's root as what a schema reads from.
+    pub fn root<'a>(&'a self, node: &'a Node) -> At<'a> {
+        At {
+            report: self,
+            node,
+            path: String::new(),
+        }
+    }
+
+    /// Adds a problem at a place.
+    pub fn add(&self, severity: Severity, at: Pos, path: &str, message: String, hint: String) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MAX_PROBLEMS {
+            problems.push(Problem {
+                file: self.file.clone(),
+                line: at.line,
+                column: at.column,
+                severity,
+                path: path.to_owned(),
+                message,
+                hint,
+            });
+        }
+    }
+
+    /// Whether there is a problem that keeps the document from being used.
+    pub fn has_errors(&self) -> bool {
+        self.problems
+            .borrow()
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Returns the problems, sorted by place, each once.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let sorted: BTreeSet<Problem> = self.problems.into_inner().into_iter().collect();
+        sorted.into_iter().collect()
+    }
+}
+
+/// A value, where it is, and where what is wrong with it is told.
+#[derive(Debug, Clone)]
+pub struct At<'a> {
+    report: &'a Report,
+    node: &'a Node,
+    path: String,
+}
+
+impl<'a> At<'a> {
+    /// Returns where the value begins.
+    pub fn pos(&self) -> Pos {
+        self.node.at
+    }
+
+    /// Returns where in the document the value is.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Reports that the value cannot be used.
+    pub fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.add(Severity::Error, message.into(), hint.into());
+    }
+
+    /// Reports that the value may not mean what was meant.
+    pub fn warn(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.add(Severity::Warning, message.into(), hint.into());
+    }
+
+    fn add(&self, severity: Severity, message: String, hint: String) {
+        self.report
+            .add(severity, self.node.at, &self.path, message, hint);
+    }
+
+    /// Whether nothing is written here.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if meaning(scalar) == Meaning::Null)
+    }
+
+    /// Reads a text. An empty one is returned; a number is its own text, with a warning where oc-mirror refuses it.
+    pub fn text(&self) -> Option<String> {
+        let text = self.word()?;
+        if self.report.dialect == Dialect::OcMirror && self.is_number() {
+            let message = format!(
+                "`{text}` is taken as a text here; oc-mirror reads a number and refuses it"
+            );
+            self.warn(message, format!("write it in quotes, `\"{text}\"`"));
+        }
+        Some(text)
+    }
+
+    fn is_number(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar)
+            if matches!(meaning(scalar), Meaning::Int(_) | Meaning::Float(_)))
+    }
+
+    /// Reads a text, a number as its own text without a remark.
+    pub fn word(&self) -> Option<String> {
+        let Value::Scalar(scalar) = &self.node.value else {
+            return self.expected("a text");
+        };
+        if let Some(tag) = &scalar.tag
+            && tag == "binary"
+        {
+            self.error("binary values are not read here", "write the text itself");
+            return None;
+        }
+        let text = scalar.text.to_string();
+        match meaning(scalar) {
+            Meaning::Text | Meaning::Int(_) | Meaning::Float(_) => Some(text),
+            Meaning::Bool(_) => {
+                let message = format!("a text is expected here, and `{text}` means true or false");
+                self.error(
+                    message,
+                    format!("write it in quotes, `\"{text}\"`, if it is a text"),
+                );
+                None
+            }
+            Meaning::Null => self.expected("a text"),
+        }
+    }
+
+    /// Reads true or false.
+    pub fn boolean(&self) -> Option<bool> {
+        let Value::Scalar(scalar) = &self.node.value else {
+            return self.expected("`true` or `false`");
+        };
+        match meaning(scalar) {
+            Meaning::Bool(value) => {
+                let word = &*scalar.text;
+                if self.report.dialect == Dialect::OcMirror
+                    && !word.eq_ignore_ascii_case("true")
+                    && !word.eq_ignore_ascii_case("false")
+                {
+                    let message = format!("`{word}` is read as `{value}`, as oc-mirror does");
+                    self.warn(message, format!("write `{value}`"));
+                }
+                Some(value)
+            }
+            Meaning::Text if matches!(&*scalar.text, "true" | "false") => {
+                let message = "`true` or `false` is expected here, not a text in quotes";
+                self.error(message, format!("write `{}` without quotes", scalar.text));
+                None
+            }
+            _ => self.expected("`true` or `false`"),
+        }
+    }
+
+    /// Reads a whole number from 0 on.
+    pub fn integer(&self) -> Option<u64> {
+        let Value::Scalar(scalar) = &self.node.value else {
+            return self.expected("a whole number");
+        };
+        let value = match meaning(scalar) {
+            Meaning::Int(value) => u64::try_from(value).ok(),
+            // Go's JSON takes `4.0` and `1e3` for integers, as they are printed without fraction.
+            Meaning::Float(value) if value.fract() == 0.0 && (0.0..1e15).contains(&value) => {
+                Some(value as u64)
+            }
+            _ => return self.expected("a whole number"),
+        };
+        if value.is_none() {
+            let text = shorten(&scalar.text);
+            self.error(format!("`{text}` is not a number from 0 on"), "");
+        }
+        value
+    }
+
+    /// Reads a text that stands for a value; the error's message is what is reported.
+    pub fn parsed<T>(&self) -> Option<T>
+    where
+        T: std::str::FromStr,
+        T::Err: std::fmt::Display,
+    {
+        let text = self.text()?;
+        text.parse()
+            .map_err(|error: T::Err| self.error(error.to_string(), ""))
+            .ok()
+    }
+
+    /// Reads one of several words.
+    pub fn choice<T: Clone>(&self, what: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.error(
+                format!("`{}` is not {what}", shorten(&text)),
+                suggest(&text, &names),
+            );
+        }
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// Reads a list; what is no list is reported and read as an empty one.
+    pub fn list(&self) -> Vec<At<'a>> {
+        let Value::Sequence(items) = &self.node.value else {
+            self.expected::<()>("a list");
+            return Vec::new();
+        };
+        let item = |(index, node): (usize, &'a std::sync::Arc<Node>)| At {
+            report: self.report,
+            node,
+            path: format!("{}[{index}]", self.path),
+        };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// Reads a mapping; what is no mapping is reported. Nothing is read as a mapping without entries.
+    pub fn fields(&self) -> Option<Fields<'a>> {
+        let entries = match &self.node.value {
+            Value::Mapping(entries) => entries.as_slice(),
+            Value::Scalar(_) if self.is_null() => &[],
+            _ => return self.expected("a mapping"),
+        };
+        Some(Fields {
+            at: self.clone(),
+            entries,
+            used: vec![false; entries.len()],
+            known: Vec::new(),
+        })
+    }
+
+    /// Reports a value of another kind than the one expected.
+    fn expected<T>(&self, what: &str) -> Option<T> {
+        let found = match &self.node.value {
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+            Value::Scalar(scalar) => match meaning(scalar) {
+                Meaning::Null => "nothing",
+                Meaning::Bool(_) => "true or false",
+                Meaning::Int(_) | Meaning::Float(_) => "a number",
+                Meaning::Text => "a text",
+            },
+        };
+        self.error(format!("{what} is expected here, not {found}"), "");
+        None
+    }
+}
+
+/// The fields of a mapping, each to be asked for once.
+#[derive(Debug)]
+#[must_use = "unknown keys are reported by `finish`"]
+pub struct Fields<'a> {
+    at: At<'a>,
+    entries: &'a [Entry],
+    used: Vec<bool>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// Returns the mapping itself, to report what concerns more than one field.
+    pub fn at(&self) -> &At<'a> {
+        &self.at
+    }
+
+    /// Asks for a field; nothing where it is absent or has no value.
+    pub fn get(&mut self, key: &'static str) -> Option<At<'a>> {
+        self.known.push(key);
+        self.peek(key).filter(|at| !at.is_null())
+    }
+
+    /// Asks for a field without making its name one that is suggested.
+    pub fn peek(&mut self, key: &str) -> Option<At<'a>> {
+        let lenient = self.at.report.dialect == Dialect::OcMirror;
+        let mut found = self.entries.iter().position(|entry| &*entry.key == key);
+        for (index, entry) in self.entries.iter().enumerate() {
+            if lenient && &*entry.key != key && same_letters(&entry.key, key) {
+                self.used[index] = true;
+                self.other_case(entry, key, found.map(|first| &self.entries[first]));
+                found = found.or(Some(index));
+            }
+        }
+        let index = found?;
+        self.used[index] = true;
+        Some(At {
+            report: self.at.report,
+            node: &self.entries[index].value,
+            path: join(&self.at.path, key),
+        })
+    }
+
+    /// Reports a key in another letter case, which Go's JSON takes all the same.
+    fn other_case(&self, entry: &Entry, key: &str, first: Option<&Entry>) {
+        let path = join(&self.at.path, &entry.key);
+        let written = &entry.key;
+        let add = |severity, message, hint| {
+            self.at.report.add(severity, entry.at, &path, message, hint);
+        };
+        match first {
+            None => add(
+                Severity::Warning,
+                format!("`{written}` is read as `{key}`, as oc-mirror does"),
+                format!("write `{key}`"),
+            ),
+            Some(first) => add(
+                Severity::Error,
+                format!(
+                    "`{written}` is `{key}` again, first on line {}, column {}",
+                    first.at.line, first.at.column
+                ),
+                "remove one of the two".to_owned(),
+            ),
+        }
+    }
+
+    /// Asks for a text; an empty one is read as absent.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        self.get(key)?.text().filter(|text| !text.is_empty())
+    }
+
+    /// Asks for a value that must be there; `hint` says what to write.
+    pub fn required(&mut self, key: &'static str, hint: &str) -> Option<At<'a>> {
+        let found = self.get(key).filter(|at| !at.is_empty_text());
+        if found.is_none() {
+            self.missing(key, hint);
+        }
+        found
+    }
+
+    /// Reports that a key is missing.
+    pub fn missing(&self, key: &str, hint: &str) {
+        let message = format!("`{key}` is missing");
+        self.at.note(Severity::Error, key, &message, hint);
+    }
+
+    /// Whether the mapping has no entries at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether a key is written here in whatever letter case, with a value or without.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| same_letters(&entry.key, key))
+    }
+
+    /// Asks for true or false; `false` where absent.
+    pub fn flag(&mut self, key: &'static str) -> bool {
+        self.get(key).and_then(|at| at.boolean()).unwrap_or(false)
+    }
+
+    /// Asks for a text that stands for a value.
+    pub fn parsed<T>(&mut self, key: &'static str) -> Option<T>
+    where
+        T: std::str::FromStr,
+        T::Err: std::fmt::Display,
+    {
+        self.get(key)
+            .filter(|at| !at.is_empty_text())
+            .and_then(|at| at.parsed())
+    }
+
+    /// Asks for a list; empty where absent.
+    pub fn list(&mut self, key: &'static str) -> Vec<At<'a>> {
+        self.get(key).map(|at| at.list()).unwrap_or_default()
+    }
+
+    /// Asks for a list of texts; empty where absent.
+    pub fn texts(&mut self, key: &'static str) -> Vec<String> {
+        self.list(key).iter().filter_map(At::text).collect()
+    }
+
+    /// Asks for a mapping.
+    pub fn fields(&mut self, key: &'static str) -> Option<Fields<'a>> {
+        self.get(key)?.fields()
+    }
+
+    /// Reports a key that belongs elsewhere, where it is written.
+    pub fn refuse(&mut self, key: &str, message: &str, hint: &str) {
+        self.remark(Severity::Error, key, message, hint);
+    }
+
+    /// Reports a key that has no effect, where it is written.
+    pub fn ignore(&mut self, key: &str, message: &str, hint: &str) {
+        self.remark(Severity::Warning, key, message, hint);
+    }
+
+    fn remark(&mut self, severity: Severity, key: &str, message: &str, hint: &str) {
+        let Some(at) = self.peek(key) else { return };
+        let place = self
+            .entries
+            .iter()
+            .find(|entry| same_letters(&entry.key, key))
+            .map_or(at.pos(), |entry| entry.at);
+        at.report.add(
+            severity,
+            place,
+            &at.path,
+            message.to_owned(),
+            hint.to_owned(),
+        );
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub fn finish(self) {
+        for (entry, used) in self.entries.iter().zip(&self.used) {
+            if !used {
+                let name = shorten(&entry.key);
+                self.at.report.add(
+                    Severity::Error,
+                    entry.at,
+                    &join(&self.at.path, &name),
+                    format!("`{name}` is not a key that is known here"),
+                    suggest(&entry.key, &self.known),
+                );
+            }
+        }
+    }
+}
+
+impl At<'_> {
+    /// Whether this is a text without characters, which Go's JSON reads as absent.
+    pub fn is_empty_text(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.text.is_empty())
+    }
+
+    /// Whether this is a list or mapping without entries.
+    pub fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Sequence(items) => items.is_empty(),
+            Value::Mapping(entries) => entries.is_empty(),
+            Value::Scalar(_) => false,
+        }
+    }
+
+    /// Reports something about a key of this mapping that is not there.
+    pub fn note(&self, severity: Severity, key: &str, message: &str, hint: &str) {
+        let path = join(&self.path, key);
+        self.report.add(
+            severity,
+            self.node.at,
+            &path,
+            message.to_owned(),
+            hint.to_owned(),
+        );
+    }
+}
+
+/// Whether two keys differ in letter case at most.
+fn same_letters(a: &str, b: &str) -> bool {
+    a.len() <= 64 && (a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase())
+}
+
+/// Names the nearest of the names that would be right, or all of them.
+pub fn suggest(written: &str, names: &[&str]) -> String {
+    if let Some(name) = nearest(written, names) {
+        return format!("did you mean `{name}`?");
+    }
+    let mut names: Vec<&str> = names.to_vec();
+    names.sort_unstable();
+    match names.as_slice() {
+        [] => String::new(),
+        [name] => format!("only `{name}` is known here"),
+        [rest @ .., last] => format!("known here are `{}` and `{last}`", rest.join("`, `")),
+    }
+}
+
+/// Returns the name that a misspelt one was most likely meant to be.
+pub fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+    if written.len() > 64 {
+        return None;
+    }
+    let written = written.to_lowercase();
+    let length = written.chars().count();
+    names
+        .iter()
+        .map(|name| (strsim::osa_distance(&written, &name.to_lowercase()), *name))
+        .filter(|(distance, name)| *distance <= (length.max(name.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
