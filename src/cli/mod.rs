@@ -1,4 +1,6 @@
 //! The command line: one file a verb; text for people, one JSON document for machines.
+//!
+//! **Invariant:** with `--output json` stdout holds one document, the answer or the error; all else goes to stderr.
 
 pub mod apply;
 
@@ -14,6 +16,10 @@ pub mod files;
 
 pub mod json;
 
+pub mod manual;
+
+pub mod once;
+
 pub mod output;
 
 pub mod plan;
@@ -22,8 +28,233 @@ pub mod problems;
 
 pub mod releases;
 
+pub mod resources;
+
 pub mod runs;
+
+pub mod serve;
+
+pub mod status;
 
 pub mod text;
 
+pub mod version;
+
 pub mod watch;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+
+use failure::{Exit, Failure};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 2 usage, 3 precondition (stale plan, invalid image set, no such release), 4 authentication, 5 unavailable, \
+6 partial failure, 7 timed out while the run goes on, 1 otherwise.";
+
+/// Keeps the registry of a disconnected OpenShift site in step with the image sets of a Git directory.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "imagesetd", version, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Plans image sets: says what would be copied, how many bytes, and what that does to documents and nodes
+    Plan(plan::Arguments),
+    /// Applies a plan; the run belongs to the daemon: hanging up stops nothing, calling again attaches to it
+    Apply(apply::Arguments),
+    /// Says how the daemon and its image sets are, or waits until they are ready
+    Status(status::Arguments),
+    /// Lists, shows, watches and cancels runs
+    Runs(runs::Arguments),
+    /// Prints the cluster documents as YAML, lists them, retires rules that nothing needs any longer
+    Resources(resources::Arguments),
+    /// Says the version of this binary, and of the daemon where one answers
+    Version(version::Arguments),
+    /// Prints the completions for a shell
+    Completions(manual::Completions),
+    /// Writes the man pages into a folder, one a verb
+    Man(manual::Man),
+}
+
+/// Reads the command line, does what it says, and returns how that ended.
+pub async fn main(arguments: Vec<OsString>) -> ExitCode {
+    let json = wants_json(&arguments);
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error, json),
+    };
+    let exit = match run(cli.verb).await {
+        Ok(exit) => exit,
+        Err(failure) => report(&failure, json),
+    };
+    exit.into()
+}
+
+async fn run(verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Plan(arguments) => plan::run(arguments).await,
+        Verb::Apply(arguments) => apply::run(arguments).await,
+        Verb::Status(arguments) => status::run(arguments).await,
+        Verb::Runs(arguments) => runs::run(arguments).await,
+        Verb::Resources(arguments) => resources::run(arguments).await,
+        Verb::Version(arguments) => version::run(arguments).await,
+        Verb::Completions(arguments) => manual::completions(&arguments, Cli::command()),
+        Verb::Man(arguments) => manual::man(&arguments, Cli::command()),
+    }
+}
+
+/// Whether the answer is wanted as JSON, told from the words alone: also where they make no sense the error must have that form.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let apart = words
+        .windows(2)
+        .any(|pair| matches!(&*pair[0], "--output" | "-o") && pair[1] == "json");
+    apart
+        || words
+            .iter()
+            .any(|word| matches!(&**word, "--output=json" | "-ojson" | "-o=json"))
+}
+
+/// Says what is wrong with the command line, or prints the help that was asked for.
+fn misread(error: &clap::Error, json: bool) -> ExitCode {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if json && !asked_for {
+        return report(&Failure::usage(error.to_string().trim().to_owned()), true).into();
+    }
+    // Where even that cannot be printed nobody is left to tell.
+    let _ = error.print();
+    if asked_for {
+        Exit::Done.into()
+    } else {
+        Exit::Usage.into()
+    }
+}
+
+/// Reports a failure: a sentence on stderr for people, the document on stdout for machines.
+fn report(failure: &Failure, json: bool) -> Exit {
+    match json {
+        true => {
+            let _ = output::document(&failure.document());
+        }
+        false => output::say(&format!("error: {failure}")),
+    }
+    failure.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn json_is_wanted_however_it_is_written() {
+        for line in [
+            "imagesetd plan --output json",
+            "imagesetd plan -o json x",
+            "imagesetd plan --output=json",
+            "imagesetd plan -ojson",
+        ] {
+            assert!(wants_json(&words(line)), "{line}");
+        }
+        assert!(!wants_json(&words("imagesetd plan json --output text")));
+    }
+
+    #[test]
+    fn what_people_type_is_read() {
+        let lines = [
+            "plan",
+            "plan prod/ocp --refresh",
+            "plan -c . --output markdown",
+            "plan show 4f1c9a --steps --documents",
+            "apply",
+            "apply 4f1c9a --detach",
+            "apply prod/ocp --timeout 2h",
+            "status prod/ocp --wait ready --timeout 2h",
+            "status --wait ready --revision 0123456",
+            "runs list prod/ocp --limit 3",
+            "runs show 9a3c",
+            "runs watch 9a3c --timeout 5m",
+            "runs cancel 9a3c -o json",
+            "resources",
+            "resources prod/ocp --kind ImageDigestMirrorSet",
+            "resources list",
+            "resources retire --dry-run",
+            "version --endpoint http://127.0.0.1:9000",
+            "completions bash",
+            "man /tmp/man",
+        ];
+        for line in lines {
+            let parsed = Cli::try_parse_from(words(&format!("imagesetd {line}")));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let lines = [
+            "",
+            "status --timeout 2h",
+            "apply x --detach --timeout 2h",
+            "plan --token secret",
+            "resources retire --dry-run --yes",
+            "runs list --limit 0",
+            "status --client-cert a.pem",
+        ];
+        for line in lines {
+            assert!(
+                Cli::try_parse_from(words(&format!("imagesetd {line}"))).is_err(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_of_every_verb_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
+            let about = command.get_about().unwrap().to_string();
+            assert!(!about.contains("See ["), "{}: {about}", command.get_name());
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+            {
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    !help.is_empty() && !help.contains("See ["),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

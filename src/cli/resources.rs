@@ -1,0 +1,236 @@
+//! `imagesetd resources`: the cluster documents that are published, and retiring rules of them.
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{
+        connect::{Asking, Client},
+        failure::{Exit, Failure},
+        output::{self, Output},
+        plan::text::impact_line,
+        text,
+    },
+    grpc::v1::{
+        GetResourcesRequest, GetResourcesResponse, RetireResourcesRequest, RetireResourcesResponse,
+    },
+};
+
+/// Prints the cluster documents as YAML, ready for `oc apply -f -`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Verb {
+    /// Prints the documents as YAML, as without a verb
+    Print(Which),
+    /// Lists the documents
+    List(Which),
+    /// Takes mirror rules that no image set needs any longer out of the documents; removes nothing from the mirror
+    Retire(Retire),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Which {
+    /// Only documents of this image set
+    #[arg(value_name = "SET")]
+    set: Option<String>,
+    /// Only documents of this kind (`ImageDigestMirrorSet`); may be repeated
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Retire {
+    /// Only rules of this image set, which may be one whose file went away
+    #[arg(value_name = "SET")]
+    set: Option<String>,
+    /// Only the rule of this source; may be repeated
+    #[arg(long, value_name = "SOURCE")]
+    source: Vec<String>,
+    /// Only say what would be retired
+    #[arg(long)]
+    dry_run: bool,
+    /// Retire without asking; needed where nobody can be asked
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// Runs the verb.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    match arguments.verb {
+        None => print(arguments.which).await,
+        Some(Verb::Print(which)) => print(which).await,
+        Some(Verb::List(which)) => list(which).await,
+        Some(Verb::Retire(what)) => retire(what).await,
+    }
+}
+
+async fn get(which: &Which) -> Result<GetResourcesResponse, Failure> {
+    let mut client = which.asking.connection.connect().await?;
+    let request = GetResourcesRequest {
+        image_set: which.set.clone().unwrap_or_default(),
+        kinds: which.kind.clone(),
+    };
+    Ok(client.get_resources(request).await?.into_inner())
+}
+
+async fn print(which: Which) -> Result<Exit, Failure> {
+    let answer = get(&which).await?;
+    match which.asking.output {
+        Output::Json => which.asking.output.answer(&answer, |_| String::new())?,
+        Output::Text => output::write(&yaml(&answer))?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(which: Which) -> Result<Exit, Failure> {
+    let answer = get(&which).await?;
+    which.asking.output.answer(&answer, list_text)?;
+    Ok(Exit::Done)
+}
+
+/// Joins documents into one stream; each begins with `---`, so that streams of several calls can be joined too.
+fn yaml(answer: &GetResourcesResponse) -> String {
+    let mut text = String::new();
+    for resource in &answer.resources {
+        if !resource.text.starts_with("---") {
+            text += "---\n";
+        }
+        text += &resource.text;
+        if !resource.text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn list_text(answer: &GetResourcesResponse) -> String {
+    if answer.resources.is_empty() {
+        return "There are no documents: nothing has landed yet.\n".to_owned();
+    }
+    let head = ["IMAGE SET", "KIND", "NAME", "FILE", "RULES TO RETIRE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(answer.resources.iter().map(|r| {
+        let retirable = match r.retirable.len() {
+            0 => String::new(),
+            number => number.to_string(),
+        };
+        vec![
+            r.image_set.clone(),
+            r.kind.clone(),
+            r.name.clone(),
+            r.file_name.clone(),
+            retirable,
+        ]
+    }));
+    text::table(&rows)
+}
+
+async fn retire(what: Retire) -> Result<Exit, Failure> {
+    let output = what.asking.output;
+    let mut client = what.asking.connection.connect().await?;
+    let request = |dry_run| RetireResourcesRequest {
+        image_set: what.set.clone().unwrap_or_default(),
+        sources: what.source.clone(),
+        dry_run,
+    };
+    if what.dry_run {
+        let answer = ask_to_retire(&mut client, request(true)).await?;
+        output.answer(&answer, |answer| retire_text(answer, "would be retired"))?;
+        return Ok(Exit::Done);
+    }
+    if !what.yes {
+        if !output::someone_is_there() {
+            return Err(Failure::usage(
+                "retiring a rule may drain nodes: say --yes, or --dry-run to only look",
+            ));
+        }
+        let answer = ask_to_retire(&mut client, request(true)).await?;
+        output::say(&retire_text(&answer, "would be retired"));
+        if answer.retired.is_empty() || !output::ask("Retire?")? {
+            return Ok(Exit::Done);
+        }
+    }
+    let answer = ask_to_retire(&mut client, request(false)).await?;
+    output.answer(&answer, |answer| retire_text(answer, "retired"))?;
+    Ok(Exit::Done)
+}
+
+async fn ask_to_retire(
+    client: &mut Client,
+    request: RetireResourcesRequest,
+) -> Result<RetireResourcesResponse, Failure> {
+    Ok(client.retire_resources(request).await?.into_inner())
+}
+
+fn retire_text(answer: &RetireResourcesResponse, done: &str) -> String {
+    if answer.retired.is_empty() {
+        return "There is nothing to retire: every rule is needed.\n".to_owned();
+    }
+    let mut text = format!(
+        "{} {done}\n",
+        text::count(answer.retired.len() as u64, "rule")
+    );
+    for rule in &answer.retired {
+        text += &format!(
+            "  {} -> {} ({})\n",
+            rule.source,
+            rule.mirrors.join(", "),
+            rule.file_name
+        );
+    }
+    if let Some(impact) = &answer.node_impact {
+        text += &format!("Nodes: {}\n", impact_line(impact));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::v1::{NodeImpact, Resource, RetiredRule};
+
+    #[test]
+    fn documents_are_one_stream() {
+        let resource = |text: &str| Resource {
+            text: text.to_owned(),
+            ..Resource::default()
+        };
+        let answer = GetResourcesResponse {
+            resources: vec![resource("a: 1\n"), resource("---\nb: 2")],
+        };
+        assert_eq!(yaml(&answer), "---\na: 1\n---\nb: 2\n");
+    }
+
+    #[test]
+    fn retiring_says_what_it_does_to_nodes() {
+        let answer = RetireResourcesResponse {
+            retired: vec![RetiredRule {
+                file_name: "a/idms.yaml".to_owned(),
+                kind: String::new(),
+                source: "quay.io/a".to_owned(),
+                mirrors: vec!["m/a".to_owned()],
+            }],
+            documents: Vec::new(),
+            node_impact: Some(NodeImpact {
+                reload: true,
+                drain: true,
+                ..NodeImpact::default()
+            }),
+        };
+        assert_eq!(
+            retire_text(&answer, "would be retired"),
+            "1 rule would be retired\n  quay.io/a -> m/a (a/idms.yaml)\nNodes: drained one after another\n"
+        );
+    }
+}

@@ -1,0 +1,404 @@
+//! `imagesetd status`: how the daemon and its image sets are, and waiting until they are ready.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tokio_stream::StreamExt;
+use tonic::Code;
+
+use crate::{
+    cli::{
+        connect::{Asking, Client},
+        duration,
+        failure::{Exit, Failure},
+        output, problems, text, watch,
+    },
+    grpc::v1::{
+        Condition, ConditionStatus, DaemonStatus, GetStatusRequest, GetStatusResponse,
+        ImageSetStatus, WatchStatusRequest,
+    },
+};
+
+/// How long to wait before a daemon that does not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Says how the daemon and its image sets are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Only this image set
+    #[arg(value_name = "SET")]
+    set: Option<String>,
+    /// Wait until it is so: every image set asked for is ready
+    #[arg(long, value_enum, value_name = "CONDITION")]
+    wait: Option<Wait>,
+    /// Wait for this commit (its full hash or at least 7 digits) or this whole revision, not for an earlier one
+    #[arg(long, value_name = "REVISION", requires = "wait")]
+    revision: Option<String>,
+    /// Give up after this long, with exit code 7 (`90s`, `2h`)
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, requires = "wait")]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// What can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// All that is wanted is mirrored and the documents say so.
+    Ready,
+}
+
+/// Runs the verb.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let (status, exit) = match arguments.wait {
+        None => (get(&arguments).await?, Exit::Done),
+        Some(Wait::Ready) => wait(&arguments).await?,
+    };
+    arguments.asking.output.answer(&status, status_text)?;
+    Ok(exit)
+}
+
+async fn get(arguments: &Arguments) -> Result<GetStatusResponse, Failure> {
+    let mut client = arguments.asking.connection.connect().await?;
+    let image_set = arguments.set.clone().unwrap_or_default();
+    Ok(client
+        .get_status(GetStatusRequest { image_set })
+        .await?
+        .into_inner())
+}
+
+/// Waits until all is ready; a daemon that does not answer yet may answer later.
+async fn wait(arguments: &Arguments) -> Result<(GetStatusResponse, Exit), Failure> {
+    let mut latest = None;
+    let waiting = async {
+        loop {
+            match follow(arguments, &mut latest).await {
+                Ok(exit) => break Ok(exit),
+                Err(failure) if may_pass(&failure) => tokio::time::sleep(ASK_AGAIN).await,
+                Err(failure) => break Err(failure),
+            }
+        }
+    };
+    let exit = match arguments.timeout {
+        None => waiting.await?,
+        Some(timeout) => match tokio::time::timeout(timeout, waiting).await {
+            Ok(exit) => exit?,
+            Err(_) => Exit::TimedOut,
+        },
+    };
+    if exit == Exit::TimedOut {
+        output::say("The time ran out; the daemon goes on.");
+    }
+    let unreached = || {
+        Failure::new(
+            "DAEMON_UNREACHABLE",
+            Code::Unavailable,
+            format!(
+                "no daemon answered at {} in time",
+                arguments.asking.connection.endpoint
+            ),
+        )
+    };
+    Ok((latest.ok_or_else(unreached)?, exit))
+}
+
+/// Whether asking again may help: the daemon is starting, or its first look at a new file is still to come.
+fn may_pass(failure: &Failure) -> bool {
+    failure.grpc == Code::Unavailable || failure.reason == "IMAGE_SET_NOT_FOUND"
+}
+
+async fn follow(
+    arguments: &Arguments,
+    latest: &mut Option<GetStatusResponse>,
+) -> Result<Exit, Failure> {
+    let mut client: Client = arguments.asking.connection.connect().await?;
+    let image_set = arguments.set.clone().unwrap_or_default();
+    let mut updates = client
+        .watch_status(WatchStatusRequest { image_set })
+        .await?
+        .into_inner();
+    while let Some(update) = updates.next().await.transpose()? {
+        let status = GetStatusResponse {
+            daemon: update.daemon,
+            image_sets: update.image_sets,
+        };
+        let verdict = verdict(&status, arguments.revision.as_deref());
+        *latest = Some(status);
+        match verdict {
+            Verdict::Ready => return Ok(Exit::Done),
+            Verdict::Stalled => return Ok(Exit::Precondition),
+            Verdict::NotYet => {}
+        }
+    }
+    Err(Failure::new(
+        "CONNECTION_LOST",
+        Code::Unavailable,
+        "the daemon ended the talk",
+    ))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ready,
+    /// The revision waited for needs a person: waiting longer would not help.
+    Stalled,
+    NotYet,
+}
+
+/// Decides whether waiting is over. Without a revision a stalled image set may be one whose mended file was not read yet.
+fn verdict(status: &GetStatusResponse, revision: Option<&str>) -> Verdict {
+    let at = |revision_seen: &str| revision.is_none_or(|wanted| is_revision(revision_seen, wanted));
+    let stands = |conditions: &[Condition], wanted: &str| {
+        conditions
+            .iter()
+            .any(|c| c.r#type == wanted && c.status() == ConditionStatus::True)
+    };
+    let sets = &status.image_sets;
+    if !sets.is_empty()
+        && sets
+            .iter()
+            .all(|set| at(&set.observed_revision) && stands(&set.conditions, "Ready"))
+    {
+        return Verdict::Ready;
+    }
+    let given_up =
+        |set: &ImageSetStatus| at(&set.observed_revision) && stands(&set.conditions, "Stalled");
+    if revision.is_some() && sets.iter().any(given_up) {
+        return Verdict::Stalled;
+    }
+    Verdict::NotYet
+}
+
+/// Whether `seen` is the revision that someone means: itself, its commit, or the beginning of the commit.
+fn is_revision(seen: &str, wanted: &str) -> bool {
+    let commit = seen.rsplit(':').next().unwrap_or(seen);
+    seen == wanted || (wanted.len() >= 7 && commit.starts_with(wanted) && !commit.contains("+"))
+}
+
+fn status_text(status: &GetStatusResponse) -> String {
+    let mut parts: Vec<String> = status.daemon.iter().map(daemon).collect();
+    parts.extend(status.image_sets.iter().map(image_set));
+    if status.image_sets.is_empty() {
+        parts.push("There are no image sets.\n".to_owned());
+    }
+    parts.join("\n")
+}
+
+fn daemon(daemon: &DaemonStatus) -> String {
+    let revision = match daemon.revision.as_str() {
+        "" => "not read yet".to_owned(),
+        revision => format!("at {}", text::revision(revision)),
+    };
+    format!(
+        "imagesetd {} watches {}, {revision}\n{}",
+        daemon.version,
+        daemon.directory,
+        conditions(&daemon.conditions)
+    )
+}
+
+fn image_set(set: &ImageSetStatus) -> String {
+    let mut text = format!("{} to {}\n", set.name, set.target);
+    text += &conditions(&set.conditions);
+    text += &format!(
+        "  {} of {} mirrored, at {}\n",
+        set.images_mirrored,
+        text::count(set.images_wanted, "image"),
+        revisions(set)
+    );
+    if let Some(progress) = &set.progress {
+        text += &format!("  run {}: {}\n", set.run_id, watch::progress_line(progress));
+    }
+    let waits = crate::cli::plan::text::waits(set.pending_reason()).trim_end();
+    if !waits.is_empty() {
+        text += &format!(
+            "  plan {}: {waits}\n",
+            set.plan_id.get(..12).unwrap_or(&set.plan_id)
+        );
+    }
+    if set.release_signatures_ignored {
+        text += "  release signatures are not verified: settings say so\n";
+    }
+    for line in problems::text(&set.problems).lines() {
+        text += &format!("  {line}\n");
+    }
+    text
+}
+
+fn revisions(set: &ImageSetStatus) -> String {
+    let observed = text::revision(&set.observed_revision);
+    match set.applied_revision.as_str() {
+        applied if applied == set.observed_revision => observed,
+        "" => format!("{observed}, of which nothing is applied whole yet"),
+        applied => format!("{observed}; applied whole is {}", text::revision(applied)),
+    }
+}
+
+fn conditions(conditions: &[Condition]) -> String {
+    let rows: Vec<_> = conditions
+        .iter()
+        .map(|condition| {
+            let status = match condition.status() {
+                ConditionStatus::True => condition.r#type.clone(),
+                ConditionStatus::False => format!("not {}", condition.r#type),
+                ConditionStatus::Unknown | ConditionStatus::Unspecified => {
+                    format!("{}?", condition.r#type)
+                }
+            };
+            let since = text::time(condition.since.as_ref());
+            vec![
+                " ".to_owned(),
+                status,
+                since,
+                condition.reason.clone(),
+                condition.message.clone(),
+            ]
+        })
+        .collect();
+    text::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::v1::{PendingReason, Problem, Progress, Severity};
+
+    fn condition(kind: &str, status: ConditionStatus, reason: &str, message: &str) -> Condition {
+        Condition {
+            r#type: kind.to_owned(),
+            status: status.into(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            since: Some(prost_types::Timestamp {
+                seconds: 1_795_489_248,
+                nanos: 5,
+            }),
+        }
+    }
+
+    fn set(observed: &str, kind: &str) -> ImageSetStatus {
+        ImageSetStatus {
+            observed_revision: observed.to_owned(),
+            conditions: vec![condition(kind, ConditionStatus::True, "", "")],
+            ..ImageSetStatus::default()
+        }
+    }
+
+    fn status(image_sets: Vec<ImageSetStatus>) -> GetStatusResponse {
+        GetStatusResponse {
+            daemon: None,
+            image_sets,
+        }
+    }
+
+    #[test]
+    fn waiting_ends_when_every_set_is_ready() {
+        assert_eq!(
+            verdict(&status(vec![set("a", "Ready"), set("a", "Ready")]), None),
+            Verdict::Ready
+        );
+        assert_eq!(
+            verdict(
+                &status(vec![set("a", "Ready"), set("a", "Reconciling")]),
+                None
+            ),
+            Verdict::NotYet
+        );
+        assert_eq!(verdict(&status(vec![]), None), Verdict::NotYet);
+    }
+
+    #[test]
+    fn waiting_for_a_commit_does_not_end_with_the_one_before() {
+        let (old, new) = ("main@sha1:aaaaaaaaaaaa", "main@sha1:bbbbbbbbbbbb");
+        assert_eq!(
+            verdict(&status(vec![set(old, "Ready")]), Some("bbbbbbb")),
+            Verdict::NotYet
+        );
+        assert_eq!(
+            verdict(&status(vec![set(new, "Ready")]), Some("bbbbbbb")),
+            Verdict::Ready
+        );
+        assert_eq!(
+            verdict(&status(vec![set(new, "Ready")]), Some(new)),
+            Verdict::Ready
+        );
+        assert_eq!(
+            verdict(&status(vec![set(new, "Ready")]), Some("b")),
+            Verdict::NotYet
+        );
+    }
+
+    #[test]
+    fn a_stalled_set_ends_the_waiting_only_for_a_known_revision() {
+        let stalled = status(vec![set("main@sha1:bbbbbbbbbbbb", "Stalled")]);
+        assert_eq!(verdict(&stalled, None), Verdict::NotYet);
+        assert_eq!(verdict(&stalled, Some("bbbbbbb")), Verdict::Stalled);
+        assert_eq!(verdict(&stalled, Some("aaaaaaa")), Verdict::NotYet);
+    }
+
+    #[test]
+    fn status_reads_from_the_top() {
+        let status = GetStatusResponse {
+            daemon: Some(DaemonStatus {
+                version: "0.1.0".to_owned(),
+                directory: "/srv/imagesets".to_owned(),
+                revision: "main@sha1:1d2c".to_owned(),
+                conditions: vec![condition("Ready", ConditionStatus::True, "Watching", "")],
+                ..DaemonStatus::default()
+            }),
+            image_sets: vec![ImageSetStatus {
+                name: "prod/ocp".to_owned(),
+                file: "prod/ocp.yaml".to_owned(),
+                target: "mirror.lan:5000/ocp".to_owned(),
+                observed_revision: "main@sha1:1d2c".to_owned(),
+                applied_revision: "main@sha1:0a0b".to_owned(),
+                conditions: vec![
+                    condition("Ready", ConditionStatus::False, "Copying", "a run goes on"),
+                    condition(
+                        "Reconciling",
+                        ConditionStatus::True,
+                        "Copying",
+                        "a run goes on",
+                    ),
+                ],
+                plan_id: "4f1c9a".to_owned(),
+                pending_reason: PendingReason::Manual.into(),
+                run_id: "9a3c".to_owned(),
+                progress: Some(Progress {
+                    images_total: 3,
+                    bytes_total: 100,
+                    bytes_done: 50,
+                    ..Progress::default()
+                }),
+                images_wanted: 191,
+                images_mirrored: 2,
+                release_signatures_ignored: true,
+                problems: vec![Problem {
+                    severity: Severity::Warning.into(),
+                    file: "prod/ocp.yaml".to_owned(),
+                    line: 2,
+                    column: 1,
+                    message: "m".to_owned(),
+                    ..Problem::default()
+                }],
+                ..ImageSetStatus::default()
+            }],
+        };
+        assert_eq!(
+            status_text(&status),
+            "\
+imagesetd 0.1.0 watches /srv/imagesets, at main@sha1:1d2c
+   Ready  2026-11-24T03:00:48Z  Watching
+
+prod/ocp to mirror.lan:5000/ocp
+   not Ready    2026-11-24T03:00:48Z  Copying  a run goes on
+   Reconciling  2026-11-24T03:00:48Z  Copying  a run goes on
+  2 of 191 images mirrored, at main@sha1:1d2c; applied whole is main@sha1:0a0b
+  run 9a3c: 50%, 0 of 3 images, 50 B of 100 B
+  plan 4f1c9a: It waits for a person: this image set is applied by hand.
+  release signatures are not verified: settings say so
+  prod/ocp.yaml:2:1: warning: m
+"
+        );
+    }
+}
