@@ -31,10 +31,13 @@ use serde_json::{Value, json};
 struct Script {
     /// By channel; every other channel is empty.
     graphs: BTreeMap<String, Value>,
-    /// Answers that come first: status, header, body.
-    before: Vec<(u16, Option<(&'static str, String)>, Vec<u8>)>,
+    /// Answers that come first.
+    before: Vec<Scripted>,
     asked: Vec<(String, Vec<(String, String)>)>,
 }
+
+/// Status, header, body.
+type Scripted = (u16, Option<(&'static str, String)>, Vec<u8>);
 
 type Shared = Arc<Mutex<Script>>;
 

@@ -95,7 +95,7 @@ pub struct PathArgs {
 pub struct ServiceArgs {
     /// Whose releases
     #[arg(long = "type", value_name = "TYPE", default_value = "ocp",
-        value_parser = PossibleValuesParser::new(["ocp", "okd"]).map(channel_type))]
+        value_parser = PossibleValuesParser::new(["ocp", "okd"]).map(|text| channel_type(&text)))]
     pub channel_type: ChannelType,
     /// The URL of an update service's graph, instead of Red Hat's and OKD's
     #[arg(
@@ -107,9 +107,8 @@ pub struct ServiceArgs {
     pub update_url: Option<String>,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "clap hands over the value")]
-fn channel_type(text: String) -> ChannelType {
-    match text.as_str() {
+fn channel_type(text: &str) -> ChannelType {
+    match text {
         "okd" => ChannelType::Okd,
         _ => ChannelType::Ocp,
     }

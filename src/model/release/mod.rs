@@ -15,6 +15,8 @@ mod range;
 
 pub mod select;
 
+mod yaml;
+
 pub mod payload;
 
 pub mod names;
