@@ -4,6 +4,6 @@ pub mod model;
 
 pub mod cluster;
 
-pub mod output;
-
 pub mod settings;
+
+pub mod output;
