@@ -98,22 +98,13 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// What the output folder holds.
+/// What a write does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
-    /// The mirror rules that are published, by file name.
-    pub documents: Vec<Document>,
-    /// A sentence for each file that is left alone.
-    pub problems: Vec<String>,
-}
-
-/// What a write did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
-    /// The files that are new or other than before.
-    pub written: Vec<String>,
-    /// The files that are gone.
-    pub removed: Vec<String>,
+struct Changes {
+    /// The files that will be new or other than before.
+    written: Vec<String>,
+    /// The files that will be gone.
+    removed: Vec<String>,
 }
 
 /// The output folder, held by this process alone.
@@ -148,30 +139,30 @@ impl Output {
         &self.folder
     }
 
-    /// Reads what is published.
-    pub fn read(&self) -> Result<Contents, Error> {
+    /// Reads what is published, see [`read`].
+    pub fn read(&self) -> Result<(Vec<Document>, Vec<String>), Error> {
         read(&self.folder)
     }
 
     /// Writes `documents` and removes the files named by `remove`, as one.
     ///
     /// A file that already has the right bytes is not touched, and with nothing to do the folder is not either. Other files stay as
-    /// they are, also documents of ours that are not named here.
-    pub fn write(&self, documents: &[Document], remove: &[String]) -> Result<Written, Error> {
+    /// they are, also documents of ours that are not named here. Returns how many files changed or went.
+    pub fn write(&self, documents: &[Document], remove: &[String]) -> Result<usize, Error> {
         // A write that failed after its commit still counts, and comes first.
         recover(&self.folder)?;
         let files = documents.iter();
         let files: Vec<_> = files
             .map(|d| (d.file_name.as_str(), d.text.as_str()))
             .collect();
-        let (steps, done) = self.steps(&files, remove)?;
+        let (steps, changes) = self.steps(&files, remove)?;
         for step in &steps {
             if let Err(error) = step.perform(&self.folder) {
                 self.give_up();
                 return Err(error);
             }
         }
-        Ok(done)
+        Ok(changes.written.len() + changes.removed.len())
     }
 
     /// Frees the space of a set that was not committed, as far as that goes; one that was is finished later.
@@ -189,12 +180,12 @@ impl Output {
         &self,
         files: &[(&str, &str)],
         remove: &[String],
-    ) -> Result<(Vec<Step>, Written), Error> {
+    ) -> Result<(Vec<Step>, Changes), Error> {
         let mut stage = vec![Step::Prepare];
-        let mut done = Written::default();
+        let mut changes = Changes::default();
         for (name, text) in files {
             if self.existing(name)?.as_deref() != Some(text.as_bytes()) {
-                done.written.push((*name).to_owned());
+                changes.written.push((*name).to_owned());
                 stage.push(Step::Stage {
                     name: (*name).to_owned(),
                     text: (*text).to_owned(),
@@ -203,19 +194,19 @@ impl Output {
         }
         for name in remove {
             if !files.iter().any(|(file, _)| file == name) && self.existing(name)?.is_some() {
-                done.removed.push(name.clone());
+                changes.removed.push(name.clone());
             }
         }
-        if done == Written::default() {
-            return Ok((Vec::new(), done));
+        if changes == Changes::default() {
+            return Ok((Vec::new(), changes));
         }
         let marker = Marker {
-            write: done.written.clone(),
-            remove: done.removed.clone(),
+            write: changes.written.clone(),
+            remove: changes.removed.clone(),
         };
         stage.push(Step::Commit(marker.clone()));
         stage.extend(marker.steps());
-        Ok((stage, done))
+        Ok((stage, changes))
     }
 
     /// Returns the bytes of a file that is ours; an error where another file has the name.
@@ -234,13 +225,14 @@ impl Output {
     }
 }
 
-/// Reads what is published in a folder without taking it; nothing, where the folder is missing.
+/// Reads what is published in a folder without taking it: the documents by file name, and a sentence for each file that is left
+/// alone. Nothing, where the folder is missing.
 ///
 /// While another process writes, this may see some files as they were and some as they will be.
-pub fn read(folder: &Path) -> Result<Contents, Error> {
+pub fn read(folder: &Path) -> Result<(Vec<Document>, Vec<String>), Error> {
     let doing = "reading the output folder";
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         entries => entries.map_err(io(doing, folder))?,
     };
     let mut files = Vec::new();
@@ -264,10 +256,7 @@ pub fn read(folder: &Path) -> Result<Contents, Error> {
     let (documents, mut problems) = published::read_published(&files);
     problems.extend(unnamed);
     problems.sort();
-    Ok(Contents {
-        documents,
-        problems,
-    })
+    Ok((documents, problems))
 }
 
 /// Returns a file's bytes, one more than the largest document at most; nothing where there is no such file, and no bytes for
@@ -501,21 +490,8 @@ mod tests {
         let output = Output::open(&path).unwrap();
         let (a, b) = (document("a", "m.lan/a"), document("b", "m.lan/b"));
         let both = [a.clone(), b.clone()];
-        let names = vec![a.file_name.clone(), b.file_name.clone()];
-        assert_eq!(
-            output.write(&both, &[]).unwrap(),
-            Written {
-                written: names,
-                removed: vec![]
-            }
-        );
-        assert_eq!(
-            output.read().unwrap(),
-            Contents {
-                documents: both.to_vec(),
-                problems: vec![]
-            }
-        );
+        assert_eq!(output.write(&both, &[]).unwrap(), 2);
+        assert_eq!(output.read().unwrap(), (both.to_vec(), vec![]));
         let file = path.join(&a.file_name);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o644);
 
@@ -528,29 +504,14 @@ mod tests {
             .unwrap();
         let other = document("b", "m.lan/other");
         let done = output.write(&[a.clone(), other.clone()], &[]).unwrap();
-        assert_eq!(
-            done,
-            Written {
-                written: vec![b.file_name.clone()],
-                removed: vec![]
-            }
-        );
+        assert_eq!(done, 1);
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), long_ago);
-        assert_eq!(
-            output.write(&[a.clone(), other.clone()], &[]).unwrap(),
-            Written::default()
-        );
+        assert_eq!(output.write(&[a.clone(), other.clone()], &[]).unwrap(), 0);
 
         let done = output
             .write(std::slice::from_ref(&a), std::slice::from_ref(&b.file_name))
             .unwrap();
-        assert_eq!(
-            done,
-            Written {
-                written: vec![],
-                removed: vec![b.file_name]
-            }
-        );
+        assert_eq!(done, 1);
         assert_eq!(files(&path), texts(&[&a]));
     }
 
@@ -687,7 +648,7 @@ mod tests {
         fs::create_dir(folder.path().join("sub.yaml")).unwrap();
         let before = files(folder.path());
         let output = Output::open(folder.path()).unwrap();
-        let problems = output.read().unwrap().problems;
+        let problems = output.read().unwrap().1;
         assert_eq!(problems.len(), 3, "{problems:#?}");
         let error = output
             .write(&[document("b", "m.lan/b"), a.clone()], &[])
@@ -712,7 +673,7 @@ mod tests {
         let output = Output::open(folder.path()).unwrap();
         let error = Output::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("in use by another imagesetd"), "{error}");
-        assert_eq!(read(folder.path()).unwrap(), Contents::default());
+        assert_eq!(read(folder.path()).unwrap(), (vec![], vec![]));
         drop(output);
         Output::open(folder.path()).unwrap();
     }
@@ -735,7 +696,7 @@ mod tests {
         );
         assert_eq!(
             read(&folder.path().join("missing")).unwrap(),
-            Contents::default()
+            (vec![], vec![])
         );
     }
 

@@ -449,7 +449,7 @@ fn a_second_release_changes_nothing_and_a_first_tag_drains() {
         &first.documents,
         &options,
     );
-    let node = |r: &Rendering| Node::from_documents(&r.documents).unwrap();
+    let node = |r: &Rendering| Node::of(&r.documents).unwrap();
     assert_eq!(
         impact(&node(&first), &node(&second)).effect,
         Effect::Nothing
@@ -623,7 +623,7 @@ proptest! {
         units in prop::collection::vec(any_unit(), 0..8), published in any_published(), options in any_options(),
     ) {
         let rendering = render(&units, &published, &options);
-        let node = Node::from_documents(&rendering.documents);
+        let node = Node::of(&rendering.documents);
         let node = node.map_err(|refusals| TestCaseError::fail(format!("{refusals:?}")))?;
         for unit in units.iter().filter(|unit| unit.landed) {
             for (reference, place) in pulled(unit) {
@@ -645,8 +645,8 @@ proptest! {
         units in prop::collection::vec(any_unit(), 0..8), published in any_published(), options in any_options(),
     ) {
         let rendering = render(&units, &published, &options);
-        let before = Node::from_documents(&published).unwrap();
-        let after = Node::from_documents(&rendering.documents).unwrap();
+        let before = Node::of(&published).unwrap();
+        let after = Node::of(&rendering.documents).unwrap();
         let releases: BTreeSet<&Scope> = rendering.documents.iter().filter(|d| d.purpose == Purpose::Release)
             .flat_map(|d| d.rules.iter().map(|r| &r.source)).collect();
         prop_assert_eq!(&rendering.removed, &Vec::<String>::new());
