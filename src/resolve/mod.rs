@@ -1,15 +1,10 @@
-<<<<<<< HEAD
 //! Fetches what the rules ask for: update graphs, what tags name, manifests, and what release payloads hold.
 //!
 //! It answers needs and decides nothing. What cannot be had comes back as a fact too: a failure, with a sentence.
-=======
-//! Fetches what the desired content depends on and is not known yet.
->>>>>>> release
 
 pub mod payload_layer;
 
 pub mod update_service;
-<<<<<<< HEAD
 
 mod payload;
 
@@ -157,5 +152,3 @@ fn failure(error: &registry::Error) -> Failure {
         transient: error.is_transient(),
     }
 }
-=======
->>>>>>> release

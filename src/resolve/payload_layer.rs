@@ -413,11 +413,7 @@ mod tests {
             ("etc/x", b"two"),
         ]);
         let expected = (Found::File(b"one".to_vec()), Found::NotYet);
-<<<<<<< HEAD
-        assert_eq!(after(&[bytes.clone()]), expected);
-=======
         assert_eq!(after(std::slice::from_ref(&bytes)), expected);
->>>>>>> release
         assert_eq!(after(&[gzip(&bytes)]), expected);
         let (first, second) = bytes.split_at(700);
         assert_eq!(after(&[[gzip(first), gzip(second)].concat()]), expected);
