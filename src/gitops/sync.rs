@@ -424,7 +424,7 @@ impl Syncer {
         repository: &Repository,
         reference: &str,
     ) -> Result<Option<String>, Error> {
-        let args = ["--verify", "--quiet", "--end-of-options", reference];
+        let args = ["--verify", "--quiet", reference];
         match repository.look("rev-parse").text(&args).await {
             Err(git::Error::Failed { .. }) => Ok(None),
             answer => self.ask(answer).map(Some),
