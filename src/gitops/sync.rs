@@ -131,6 +131,14 @@ pub(super) struct Syncer {
     state: watch::Sender<SyncState>,
 }
 
+/// What of a person's doing is to be kept before files move.
+struct Kept {
+    /// Whether files differ from their commit.
+    files: bool,
+    /// The local branch's commit, and where the remote's branch was before the fetch.
+    commits: Option<(String, Option<String>)>,
+}
+
 /// What an update did.
 #[derive(Debug)]
 struct Updated {
@@ -327,33 +335,45 @@ impl Syncer {
                 notice: None,
             });
         }
-        let failed = |source| Error::CheckOut {
-            top: repository.top.clone(),
-            commit: target.clone(),
-            source,
+        let local = head.filter(|h| h.branch == *branch && h.commit != target);
+        let kept = Kept {
+            files: changed,
+            commits: local.map(|head| (head.commit, before)),
         };
-        let mut notices = Vec::new();
-        if changed {
-            notices.extend(aside::save_files(repository).await.map_err(failed)?);
-        }
-        if let Some(head) = head.filter(|h| h.branch == *branch && h.commit != target) {
-            let saved = aside::save_commits(repository, &head.commit, before, &target);
-            notices.extend(saved.await.map_err(failed)?);
-        }
-        let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let moved = !there || notice.is_some();
-        let args = ["--quiet", "--no-track", "-B", branch, &target];
-        let checked_out = repository
-            .command("checkout")
-            .limit(git::REMOTE)
-            .run(&args)
-            .await;
-        checked_out.map_err(failed)?;
+        let notice = self
+            .move_to(repository, &target, kept)
+            .await
+            .map_err(|source| Error::CheckOut {
+                top: repository.top.clone(),
+                commit: target.clone(),
+                source,
+            })?;
         Ok(Updated {
+            moved: !there || notice.is_some(),
             commit: target,
-            moved,
             notice,
         })
+    }
+
+    /// Keeps what a person may have done, and checks `target` out; says what was put aside.
+    async fn move_to(
+        &self,
+        repository: &Repository,
+        target: &str,
+        kept: Kept,
+    ) -> Result<Option<String>, git::Error> {
+        let mut notices = Vec::new();
+        if kept.files {
+            notices.extend(aside::save_files(repository).await?);
+        }
+        if let Some((head, before)) = kept.commits {
+            notices.extend(aside::save_commits(repository, &head, before, target).await?);
+        }
+        // Not forced: Git refuses to write over a file that it does not know.
+        let args = ["--quiet", "--no-track", "-B", &self.options.branch, target];
+        let checkout = repository.command("checkout").limit(git::REMOTE);
+        checkout.run(&args).await?;
+        Ok((!notices.is_empty()).then(|| notices.join("; ")))
     }
 
     async fn fetch(
@@ -404,7 +424,7 @@ impl Syncer {
         repository: &Repository,
         reference: &str,
     ) -> Result<Option<String>, Error> {
-        let args = ["--verify", "--quiet", "--end-of-options", reference];
+        let args = ["--verify", "--quiet", reference];
         match repository.look("rev-parse").text(&args).await {
             Err(git::Error::Failed { .. }) => Ok(None),
             answer => self.ask(answer).map(Some),
