@@ -47,3 +47,6 @@ pub mod store;
 
 /// The output folder of cluster documents.
 pub mod grpc;
+
+/// The command line.
+pub mod cli;
