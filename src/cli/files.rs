@@ -23,8 +23,8 @@ pub struct Given {
     pub path: PathBuf,
     /// Its path relative to the folder that the image sets' names count from.
     pub name: String,
-    /// Its text.
-    pub text: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// Reads files, and every `.yaml` and `.yml` below folders, sorted by path. What begins with a dot is passed by.
@@ -64,8 +64,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Given>, Failure> {
     found
         .into_iter()
         .map(|(path, name)| {
-            let text = read_one(&path)?;
-            Ok(Given { path, name, text })
+            let bytes = read_one(&path)?;
+            Ok(Given { path, name, bytes })
         })
         .collect()
 }
@@ -124,18 +124,18 @@ fn own_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn read_one(path: &Path) -> Result<String, Failure> {
+fn read_one(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
+        .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut bytes))
         .map_err(|error| {
             Failure::precondition(
                 "FILE_UNREADABLE",
                 format!("reading {}: {error}", path.display()),
             )
         })?;
-    Ok(text)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
         let given = |name: &str| Given {
             path: at(name),
             name: name.to_owned(),
-            text: name.to_owned(),
+            bytes: name.into(),
         };
         assert_eq!(read, [given("b.yml"), given("prod/a.yaml")]);
     }

@@ -38,6 +38,8 @@ pub mod status;
 
 pub mod text;
 
+pub mod validate;
+
 pub mod version;
 
 pub mod watch;
@@ -74,6 +76,8 @@ pub enum Verb {
     Runs(runs::Arguments),
     /// Prints the cluster documents as YAML, lists them, retires rules that nothing needs any longer
     Resources(resources::Arguments),
+    /// Checks image set files without a daemon or a network: all problems of all files at once
+    Validate(validate::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
     Version(version::Arguments),
     /// Prints the completions for a shell
@@ -103,6 +107,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Status(arguments) => status::run(arguments).await,
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
+        Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, Cli::command()),
         Verb::Man(arguments) => manual::man(&arguments, Cli::command()),
@@ -198,7 +203,8 @@ mod tests {
             "resources",
             "resources prod/ocp --kind ImageDigestMirrorSet",
             "resources list",
-            "resources retire --dry-run",
+            "resources retire prod/ocp --dry-run",
+            "validate a.yaml prod -o json",
             "version --endpoint http://127.0.0.1:9000",
             "completions bash",
             "man /tmp/man",
@@ -216,7 +222,7 @@ mod tests {
             "status --timeout 2h",
             "apply x --detach --timeout 2h",
             "plan --token secret",
-            "resources retire --dry-run --yes",
+            "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
         ];

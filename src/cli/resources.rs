@@ -49,9 +49,9 @@ struct Which {
 
 #[derive(Debug, Clone, Args)]
 struct Retire {
-    /// Only rules of this image set, which may be one whose file went away
+    /// Image set whose rules they are, which may be one whose file went away
     #[arg(value_name = "SET")]
-    set: Option<String>,
+    set: String,
     /// Only the rule of this source; may be repeated
     #[arg(long, value_name = "SOURCE")]
     source: Vec<String>,
@@ -140,7 +140,7 @@ async fn retire(what: Retire) -> Result<Exit, Failure> {
     let output = what.asking.output;
     let mut client = what.asking.connection.connect().await?;
     let request = |dry_run| RetireResourcesRequest {
-        image_set: what.set.clone().unwrap_or_default(),
+        image_set: what.set.clone(),
         sources: what.source.clone(),
         dry_run,
     };

@@ -1,3 +1,9 @@
 //! The wire: `imageset.v1.MirrorService` over the handle of `reconcile`.
 
 pub mod v1;
+
+pub mod found;
+
+pub mod listen;
+
+pub mod server;

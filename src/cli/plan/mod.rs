@@ -102,13 +102,7 @@ async fn create(arguments: Create) -> Result<Exit, Failure> {
     let request = CreatePlanRequest {
         image_set: arguments.set.unwrap_or_default(),
         refresh: arguments.refresh,
-        files: given
-            .into_iter()
-            .map(|file| File {
-                name: file.name,
-                content: file.text,
-            })
-            .collect(),
+        files: given.into_iter().map(sent).collect::<Result<_, _>>()?,
     };
     let mut client = arguments.connection.connect().await?;
     let mut answer = client.create_plan(request).await?.into_inner();
@@ -126,6 +120,19 @@ async fn create(arguments: Create) -> Result<Exit, Failure> {
         Exit::Done
     } else {
         Exit::Precondition
+    })
+}
+
+fn sent(file: files::Given) -> Result<File, Failure> {
+    let content = String::from_utf8(file.bytes).map_err(|_| {
+        Failure::precondition(
+            "FILE_UNREADABLE",
+            format!("{} is not text in UTF-8", file.path.display()),
+        )
+    })?;
+    Ok(File {
+        name: file.name,
+        content,
     })
 }
 

@@ -197,12 +197,10 @@ fn outlook(plan: &Plan, short: &str) -> String {
         Freshness::Running => {
             format!("It is being applied; to watch it:\n  imagesetd runs watch {run}\n")
         }
-        Freshness::Stale => format!("It is stale: {}\n", plan.stale_reason),
-        Freshness::Fresh | Freshness::Unspecified
-            if plan.pending_reason() == PendingReason::Preview =>
-        {
+        _ if plan.pending_reason() == PendingReason::Preview => {
             "A preview: it is applied once these files are in the watched directory.\n".to_owned()
         }
+        Freshness::Stale => format!("It is stale: {}\n", plan.stale_reason),
         Freshness::Fresh | Freshness::Unspecified if changes_nothing(plan) => {
             "Nothing to do.\n".to_owned()
         }
