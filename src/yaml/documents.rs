@@ -1,6 +1,6 @@
 //! A file's bytes as text, and the text's documents.
 
-use super::{MAX_TEXT, Problem, Severity};
+use super::{MAX_DOCUMENTS, MAX_TEXT, Problem, Severity};
 
 /// The text of one document, with the comments and directives before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,15 +13,7 @@ pub(super) struct Piece<'a> {
 
 /// Checks size and characters, and leaves out a byte order mark.
 pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem> {
-    let problem = |(line, column), message: String, hint: &str| Problem {
-        file: file.to_owned(),
-        line,
-        column,
-        severity: Severity::Error,
-        path: String::new(),
-        message,
-        hint: hint.to_owned(),
-    };
+    let problem = |place, message, hint| problem(file, place, message, hint);
     if bytes.len() > MAX_TEXT {
         let message = format!(
             "the file has {} bytes, more than the {MAX_TEXT} that are read",
@@ -45,6 +37,25 @@ pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem
             );
             Err(problem(place_after(&text[..index]), message, "remove it"))
         }
+    }
+}
+
+/// Refuses a file with too many documents.
+pub(super) fn too_many(file: &str, count: usize) -> Problem {
+    let message =
+        format!("the file has {count} documents, more than the {MAX_DOCUMENTS} that are read");
+    problem(file, (0, 0), message, "split it into several files")
+}
+
+fn problem(file: &str, (line, column): (u32, u32), message: String, hint: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line,
+        column,
+        severity: Severity::Error,
+        path: String::new(),
+        message,
+        hint: hint.to_owned(),
     }
 }
 

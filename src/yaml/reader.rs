@@ -30,6 +30,9 @@ pub struct Report {
     file: String,
     dialect: Dialect,
     problems: RefCell<Vec<Problem>>,
+    /// The keys that a schema has asked for, as paths without list positions: what an example has to explain.
+    #[cfg(test)]
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl Report {
@@ -39,7 +42,15 @@ impl Report {
             file: file.to_owned(),
             dialect,
             problems: RefCell::new(document.problems.clone()),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
+    }
+
+    /// Returns the keys that were asked for, as paths with `[]` for list positions.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
     }
 
     /// The document's root as what a schema reads from.
@@ -65,6 +76,11 @@ impl Report {
                 hint: visible(&hint),
             });
         }
+    }
+
+    /// Adds a problem that was found elsewhere.
+    pub fn push(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
     }
 
     /// Whether there is a problem that keeps the document from being used.
@@ -224,7 +240,11 @@ impl<'a> At<'a> {
 
     /// Reads one of several words.
     pub fn choice<T: Clone>(&self, what: &str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let text = match &self.node.value {
+            // A word that means true or false is as unfit as any other one, and better told what would fit.
+            Value::Scalar(scalar) if !self.is_null() => scalar.text.to_string(),
+            _ => return self.expected("a text"),
+        };
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -273,7 +293,8 @@ impl<'a> At<'a> {
             Value::Scalar(scalar) => match meaning(scalar) {
                 Meaning::Null => "nothing",
                 Meaning::Bool(_) => "true or false",
-                Meaning::Int(_) | Meaning::Float(_) => "a number",
+                Meaning::Int(_) => "a number",
+                Meaning::Float(_) => "a number with a fraction",
                 Meaning::Text => "a text",
             },
         };
@@ -301,7 +322,18 @@ impl<'a> Fields<'a> {
     /// Asks for a field; nothing where it is absent or has no value.
     pub fn get(&mut self, key: &'static str) -> Option<At<'a>> {
         self.known.push(key);
+        #[cfg(test)]
+        self.note_asked(key);
         self.peek(key).filter(|at| !at.is_null())
+    }
+
+    #[cfg(test)]
+    fn note_asked(&self, key: &str) {
+        let path: String = join(&self.at.path, key)
+            .chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect();
+        self.at.report.asked.borrow_mut().insert(path);
     }
 
     /// Asks for a field without making its name one that is suggested.
