@@ -46,6 +46,12 @@ pub mod layout;
 pub mod store;
 
 /// The output folder of cluster documents.
+pub mod output;
+
+/// The loop that joins everything, and the handle others call.
+pub mod reconcile;
+
+/// The wire.
 pub mod grpc;
 
 /// The command line.

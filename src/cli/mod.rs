@@ -28,6 +28,8 @@ pub mod plan;
 
 pub mod problems;
 
+pub mod releases;
+
 pub mod resources;
 
 pub mod runs;

@@ -102,7 +102,7 @@ mod tests {
             rule("q.io/b", "m.io/x"),
             rule("q.io/d", "m.io/d"),
         ]);
-        let told: Vec<_> = diff(&[before.clone()], &[after])
+        let told: Vec<_> = diff(std::slice::from_ref(&before), &[after])
             .into_iter()
             .map(|c| {
                 (
@@ -121,6 +121,7 @@ mod tests {
                 ("added", None, some("m.io/d"))
             ]
         );
-        assert_eq!(diff(&[before.clone()], &[before]), []);
+        let same = [before];
+        assert_eq!(diff(&same, &same), []);
     }
 }

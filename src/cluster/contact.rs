@@ -41,17 +41,7 @@ pub(crate) fn policies(
         } else {
             as_published(&source, published)
         };
-        let message = match (wanted, hindrance(&source, needs, &mirrors)) {
-            (AllowContactingSource, _) => None,
-            (NeverContactSource, Some(why)) => Some(format!(
-                "`{source}` does not say NeverContactSource for now: {why}"
-            )),
-            (NeverContactSource, None) => one_sided(&source, &owners),
-        };
-        let policy = match hindrance(&source, needs, &mirrors) {
-            None => wanted,
-            Some(_) => AllowContactingSource,
-        };
+        let (policy, message) = decided(wanted, &source, &owners, needs, &mirrors);
         if let Some(message) = message {
             warnings.extend(owners.iter().map(|(set, _)| Warning {
                 set: (*set).clone(),
@@ -61,6 +51,28 @@ pub(crate) fn policies(
         policies.insert(source, policy);
     }
     (policies, warnings)
+}
+
+/// Returns the policy that a source has instead of the wanted one, where need be, and a sentence about that.
+fn decided(
+    wanted: MirrorSourcePolicy,
+    source: &Scope,
+    owners: &BTreeSet<(&SetName, Kind)>,
+    needs: &Needs,
+    mirrors: &BTreeSet<&Scope>,
+) -> (MirrorSourcePolicy, Option<String>) {
+    if wanted == AllowContactingSource {
+        return (wanted, None);
+    }
+    match hindrance(source, needs, mirrors) {
+        None => (wanted, one_sided(source, owners)),
+        Some(why) => (
+            AllowContactingSource,
+            Some(format!(
+                "`{source}` does not say NeverContactSource for now: {why}"
+            )),
+        ),
+    }
 }
 
 /// Returns the image sets whose settings and units are known.

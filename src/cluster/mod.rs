@@ -36,6 +36,9 @@ pub mod impact;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use document::{Document, Rule};
+pub use render::{Rendering, Warning, render};
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{

@@ -117,12 +117,18 @@ impl Needs {
     /// Returns a rule (source and mirror) for each need: as wide as the settings say, or its repository alone where that does
     /// not fit, or where the parts of the wide source land in different places.
     pub(crate) fn rules(&self, options: &Options) -> Vec<(&Need, Scope, Scope)> {
+        let ported = self.hosts_with_ports();
         let wide: Vec<_> = self
             .met
             .iter()
             .map(|need| {
                 let width = options.scopes.get(&need.key.set).copied();
-                (need, widened(need, width.unwrap_or_default()))
+                let (source, mirror) = widened(need, width.unwrap_or_default());
+                if ported.contains(source.as_str()) {
+                    (need, (need.source.clone(), need.target.clone()))
+                } else {
+                    (need, (source, mirror))
+                }
             })
             .collect();
         let mut places: BTreeMap<_, BTreeSet<&Scope>> = BTreeMap::new();
@@ -140,6 +146,17 @@ impl Needs {
                     (*need, need.source.clone(), need.target.clone())
                 }
             })
+            .collect()
+    }
+
+    /// Returns the hosts of images without rules that name a port. A node takes a rule for `example.com` to be for
+    /// `example.com:5000` too, and then makes no valid reference of it.
+    fn hosts_with_ports(&self) -> BTreeSet<&str> {
+        let sources = self.lacking.iter().map(|lack| lack.source.as_str());
+        let hosts = sources.filter_map(|source| source.split('/').next());
+        hosts
+            .filter_map(|host| host.rsplit_once(':'))
+            .map(|(host, _)| host)
             .collect()
     }
 }

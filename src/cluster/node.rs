@@ -84,7 +84,7 @@ pub struct Attempt {
 
 impl Node {
     /// Renders what nodes get from our documents.
-    pub fn from_documents(documents: &[Document]) -> Result<Node, Vec<Refusal>> {
+    pub fn of(documents: &[Document]) -> Result<Node, Vec<Refusal>> {
         Node::new(
             documents
                 .iter()

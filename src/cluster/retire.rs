@@ -98,7 +98,7 @@ fn list<T: std::fmt::Display>(names: &BTreeSet<T>) -> String {
     let shown: Vec<_> = names.iter().take(20).map(|n| format!("`{n}`")).collect();
     match names.len() {
         0 => "none".to_owned(),
-        ..=20 => shown.join(", "),
+        1..=20 => shown.join(", "),
         n => format!("{} and {} more", shown.join(", "), n - 20),
     }
 }

@@ -9,36 +9,44 @@ use crate::{
     model::{
         desired::Wanted,
         image::{Digest, Repository, Tag},
-        mirrored::{Landed, Mirrored},
+        mirrored::Landed,
     },
     registry::{Error, Selector},
 };
 
-/// Looks for wanted images that nothing is known of, and returns what is there. It reads, it writes nothing.
+/// Looks for images that nothing is known of, and returns what is there. It reads, it writes nothing.
 ///
 /// One look an image where the repository has tags, one look for all of a repository that has none. Of an index it is taken on
 /// trust that its children are there: registries refuse an index without them unless told otherwise.
 pub async fn survey(
     mirror: &Client,
-    wanted: &[Wanted],
-    mirrored: &Mirrored,
+    images: &[Wanted],
     width: usize,
 ) -> Result<Vec<Landed>, Error> {
     let mut unknown: BTreeMap<&Repository, Vec<&Wanted>> = BTreeMap::new();
-    for image in wanted {
-        if mirrored.tag(&image.target, &image.tag) != Some(&image.digest) {
-            unknown.entry(&image.target).or_default().push(image);
-        }
+    for image in images {
+        unknown.entry(&image.target).or_default().push(image);
     }
-    let looks =
-        stream::iter(unknown).map(|(repository, images)| candidates(mirror, repository, images));
-    let candidates: Vec<_> = looks.buffer_unordered(width.max(1)).collect().await;
+    let looks: Vec<_> = unknown
+        .into_iter()
+        .map(|(repository, images)| candidates(mirror, repository, images))
+        .collect();
+    let candidates: Vec<_> = stream::iter(looks)
+        .buffer_unordered(width.max(1))
+        .collect()
+        .await;
     let candidates: Vec<&Wanted> = candidates
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?
         .concat();
-    let looks = stream::iter(candidates).map(|image| look(mirror, image));
-    let found: Vec<_> = looks.buffer_unordered(width.max(1)).collect().await;
+    let looks: Vec<_> = candidates
+        .into_iter()
+        .map(|image| look(mirror, image))
+        .collect();
+    let found: Vec<_> = stream::iter(looks)
+        .buffer_unordered(width.max(1))
+        .collect()
+        .await;
     Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
 }
 

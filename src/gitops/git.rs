@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a command that only looks at local files may take.
 pub(super) const LOCAL: Duration = Duration::from_secs(60);
 
+/// How long a command may take that brings files: a first fetch may bring a large repository over a slow line.
+pub(super) const REMOTE: Duration = Duration::from_secs(600);
+
 /// Variables that would have git look at another repository, or heed somebody else's configuration for one command.
 const CLEARED: [&str; 14] = [
     "GIT_DIR",
@@ -105,8 +108,7 @@ impl Repository {
         git.command
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_ALLOW_PROTOCOL", "none")
-            .env("GIT_NO_REPLACE_OBJECTS", "1");
+            .env("GIT_ALLOW_PROTOCOL", "none");
         git
     }
 
@@ -172,43 +174,37 @@ impl Git {
 
     /// Runs the command with its arguments and returns what it printed.
     pub(super) async fn run(self, args: &[&str]) -> Result<Vec<u8>, Error> {
-        let Git {
-            name,
-            mut command,
-            limit,
-        } = self;
-        command.arg(&name).args(args);
-        let run_failed = |source| Error::Run {
-            command: name.clone(),
-            source,
-        };
-        let child = match command.spawn() {
-            Ok(child) => child,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && on_path().is_none() => {
-                return Err(Error::Absent);
+        let (command, limit) = (self.name.clone(), self.limit);
+        let mut process = self.spawn(args)?;
+        match timeout(limit, process.answer()).await {
+            Ok(Ok(Answer::Done { ok: true, out, .. })) => Ok(out),
+            Ok(Ok(Answer::Done { said, .. })) => Err(Error::Failed {
+                command,
+                said: telling_line(&String::from_utf8_lossy(&said)),
+            }),
+            Ok(Ok(Answer::TooMuch)) => {
+                process.end().await;
+                Err(Error::TooMuch { command })
             }
-            Err(e) => return Err(run_failed(e)),
-        };
-        let mut process = Process { child };
-        let answer = match timeout(limit, process.answer()).await {
-            Ok(answer) => answer.map_err(run_failed)?,
+            Ok(Err(source)) => Err(Error::Run { command, source }),
             Err(_) => {
                 process.end().await;
-                return Err(Error::TimedOut {
-                    command: name,
-                    after: limit,
-                });
+                let after = limit;
+                Err(Error::TimedOut { command, after })
             }
-        };
-        match answer {
-            Answer::TooMuch => {
-                process.end().await;
-                Err(Error::TooMuch { command: name })
+        }
+    }
+
+    fn spawn(mut self, args: &[&str]) -> Result<Process, Error> {
+        self.command.arg(&self.name).args(args);
+        match self.command.spawn() {
+            Ok(child) => Ok(Process { child }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && on_path().is_none() => {
+                Err(Error::Absent)
             }
-            Answer::Done { ok: true, out, .. } => Ok(out),
-            Answer::Done { said, .. } => Err(Error::Failed {
-                command: name,
-                said: telling_line(&String::from_utf8_lossy(&said)),
+            Err(source) => Err(Error::Run {
+                command: self.name,
+                source,
             }),
         }
     }

@@ -49,14 +49,21 @@ pub(super) type Folders = Vec<(PathBuf, Id)>;
 #[derive(Debug)]
 pub(super) struct Looker {
     directory: PathBuf,
+    /// Whether the directory is made by fetching a branch.
+    is_followed: bool,
+    /// Why git gave no answer, as it was last logged.
+    complaint: Option<String>,
     /// A reading that did not end in time; no second one is begun beside it.
     stuck: Option<JoinHandle<(Scene, Folders)>>,
 }
 
 impl Looker {
-    pub(super) fn new(directory: PathBuf) -> Self {
+    /// Prepares to look at `directory`; `is_followed` where it is made by fetching a branch.
+    pub(super) fn new(directory: PathBuf, is_followed: bool) -> Self {
         Looker {
             directory,
+            is_followed,
+            complaint: None,
             stuck: None,
         }
     }
@@ -112,6 +119,10 @@ impl Looker {
         match &scene.seen {
             Seen::Busy(why) => Found::Busy(why.clone()),
             Seen::Unreadable(why) => Found::Missing(why.clone()),
+            Seen::Absent if self.is_followed => Found::Missing(format!(
+                "the directory `{}` does not exist yet; it comes with the first fetch of `git.url` that succeeds",
+                self.directory.display()
+            )),
             Seen::Absent => Found::Missing(format!(
                 "the directory `{}` does not exist; create it, mount it, or correct `directory`",
                 self.directory.display()
@@ -131,16 +142,22 @@ impl Looker {
     }
 
     /// Judges what is in a Git work tree; where Git does not answer, as if it were outside.
-    async fn judge_in_git(&self, repository: &Repository, scene: &Scene) -> Found {
-        match self.compared(repository, scene).await {
+    async fn judge_in_git(&mut self, repository: &Repository, scene: &Scene) -> Found {
+        let compared = self.compared(repository, scene).await;
+        self.complain(compared.as_ref().err().map(git::Error::to_string));
+        match compared {
             Ok(Some(found)) => found,
-            Ok(None) => self.judge(scene),
             Err(e @ git::Error::TimedOut { .. }) => Found::Busy(e.to_string()),
-            Err(e) => {
-                tracing::debug!(directory = %self.directory.display(), error = %e, "the revision is taken from names and bytes, since git gave no answer");
-                self.judge(scene)
-            }
+            Ok(None) | Err(_) => self.judge(scene),
         }
+    }
+
+    /// Logs why git gave no answer, once as long as it is the same.
+    fn complain(&mut self, complaint: Option<String>) {
+        if let Some(why) = complaint.as_ref().filter(|_| complaint != self.complaint) {
+            tracing::warn!(directory = %self.directory.display(), %why, "git gave no answer; the revision is taken from names and bytes");
+        }
+        self.complaint = complaint;
     }
 
     /// Compares the scene with the commit; `None` where the commit has nothing to say about the directory.
@@ -313,6 +330,8 @@ impl Scene {
         let git_dir = self.repository.as_ref().map(|r| r.git_dir.clone());
         let others = approaches.into_iter().chain(git_dir);
         folders.extend(others.filter_map(identified));
+        folders.sort_by(|a, b| a.0.cmp(&b.0));
+        folders.dedup();
         folders
     }
 }
@@ -384,7 +403,7 @@ mod tests {
     use crate::gitops::{Unreadable, testing::Repo};
 
     async fn look(directory: &Path) -> Found {
-        Looker::new(directory.to_owned()).look().await.found
+        Looker::new(directory.to_owned(), false).look().await.found
     }
 
     /// Returns the revision and the files' names, for committed files only.
@@ -586,6 +605,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_broken_repository_is_like_none() {
+        let repo = Repo::new();
+        repo.write("a.yaml", "a");
+        repo.commit("1");
+        fs::remove_dir_all(repo.top.join(".git/objects")).unwrap();
+        let (revision, _) = uncommitted(look(&repo.top).await);
+        assert!(revision.starts_with("sha256:"), "{revision}");
+    }
+
+    #[tokio::test]
     async fn a_work_tree_of_another_user_is_read() {
         let repo = Repo::new();
         repo.write("sets/a.yaml", "a");
@@ -735,15 +764,15 @@ mod tests {
         fs::create_dir(top.join("links")).unwrap();
         symlink("rev1", top.join("data/current")).unwrap();
         symlink("../data/current", top.join("links/link")).unwrap();
-        let mut looker = Looker::new(top.join("links/link/sets"));
+        let mut looker = Looker::new(top.join("links/link/sets"), false);
         let folders = looker.look().await.folders.unwrap();
         let folders: Vec<_> = folders.into_iter().map(|(path, _)| path).collect();
         assert_eq!(
             folders,
             [
-                top.join("data/rev1/sets"),
                 top.join("data"),
                 top.join("data/rev1"),
+                top.join("data/rev1/sets"),
                 top.join("links")
             ]
         );

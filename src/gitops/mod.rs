@@ -33,6 +33,10 @@ mod bell;
 
 mod watcher;
 
+mod remote;
+
+mod aside;
+
 mod sync;
 
 #[cfg(test)]

@@ -17,21 +17,16 @@ use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
-use url::Url;
 
 use crate::gitops::{
-    git::{self, Git, Repository, redact, repository_of},
+    aside,
+    git::{self, Repository, redact, repository_of},
+    remote::Remote,
     worktree,
 };
 
-/// How long a fetch may take; a first one may bring a large repository over a slow line.
-const FETCH: Duration = Duration::from_secs(600);
-
 /// The least pause between two fetches.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Says to the helper that is set up in [`Remote::fetch`] what a URL of the settings file held.
-const HELPER: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$IMAGESETD_GIT_USER" "$IMAGESETD_GIT_PASSWORD"; }; f"#;
 
 /// Which branch to follow.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,14 +69,12 @@ pub struct SyncState {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Git said no; often the remote is away for a while.
-    #[error("fetching branch `{branch}` of {url} into `{}` failed: {source}; trying again every {}s", directory.display(), interval.as_secs())]
+    #[error("fetching branch `{branch}` of {url} failed: {source}; it is tried again every {}s", interval.as_secs())]
     Fetch {
         /// The branch.
         branch: String,
         /// The URL without credentials.
         url: String,
-        /// The directory.
-        directory: PathBuf,
         /// How often it is tried.
         interval: Duration,
         /// What git said.
@@ -128,79 +121,6 @@ pub enum Error {
     Busy(String),
 }
 
-/// The remote repository, its credentials apart.
-struct Remote {
-    /// Holds no credentials, so it may be stored and shown.
-    url: String,
-    user: String,
-    password: String,
-    /// For which URLs the credentials are; empty where there are none.
-    scope: String,
-}
-
-impl Remote {
-    fn new(text: &str) -> Self {
-        let plain = Remote {
-            url: text.to_owned(),
-            user: String::new(),
-            password: String::new(),
-            scope: String::new(),
-        };
-        let Ok(mut url) = Url::parse(text) else {
-            return plain;
-        };
-        if !matches!(url.scheme(), "http" | "https")
-            || (url.username().is_empty() && url.password().is_none())
-        {
-            return plain;
-        }
-        let (user, password) = (decoded(url.username()), url.password().map(decoded));
-        // A URL with a host, as these schemes have, takes any user and password.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        Remote {
-            scope: url.origin().ascii_serialization(),
-            url: url.into(),
-            user,
-            password: password.unwrap_or_default(),
-        }
-    }
-
-    /// Prepares a fetch from here.
-    fn fetch(&self, repository: &Repository) -> Git {
-        let mut git = repository
-            .command("fetch")
-            .limit(FETCH)
-            // A connection that brings nothing for half a minute is given up.
-            .config("http.lowSpeedLimit", "1")
-            .config("http.lowSpeedTime", "30");
-        if !self.scope.is_empty() {
-            git = git
-                .config(&format!("credential.{}.helper", self.scope), HELPER)
-                .env("IMAGESETD_GIT_USER", &self.user)
-                .env("IMAGESETD_GIT_PASSWORD", &self.password);
-        }
-        git
-    }
-
-    fn is(&self, url: &str) -> bool {
-        let bare = |url: &str| {
-            let url = url.trim_end_matches('/');
-            url.strip_suffix(".git").unwrap_or(url).to_owned()
-        };
-        bare(&Remote::new(url).url) == bare(&self.url)
-    }
-}
-
-fn decoded(text: &str) -> String {
-    // The only decoder of the crate tree at hand reads forms, where `+` is a space.
-    let pair = format!("x={}", text.replace('+', "%2B"));
-    url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default()
-}
-
 /// Brings one directory to one branch's head, again and again.
 pub(super) struct Syncer {
     options: GitSync,
@@ -209,6 +129,14 @@ pub(super) struct Syncer {
     poked: Arc<Notify>,
     bell: Arc<Notify>,
     state: watch::Sender<SyncState>,
+}
+
+/// What of a person's doing is to be kept before files move.
+struct Kept {
+    /// Whether files differ from their commit.
+    files: bool,
+    /// The local branch's commit, and where the remote's branch was before the fetch.
+    commits: Option<(String, Option<String>)>,
 }
 
 /// What an update did.
@@ -289,18 +217,22 @@ impl Syncer {
         let directory = self.directory.clone();
         let place = tokio::task::spawn_blocking(move || Place::of(&directory))
             .await
-            .unwrap_or(Place::Other);
-        match place {
-            Place::Absent => self.clone_beside().await,
-            Place::Empty => {
+            .unwrap_or(Place {
+                around: None,
+                holds: Holds::Something,
+            });
+        if let Some(repository) = &place.around
+            && let Some(name) = self.remote_name(repository).await?
+        {
+            return self.update(repository, &name).await;
+        }
+        match place.holds {
+            Holds::Absent => self.clone_beside().await,
+            Holds::Nothing => {
                 let repository = self.prepare(&self.directory).await?;
                 self.update(&repository, ORIGIN).await
             }
-            Place::In(repository) => match self.remote_name(&repository).await? {
-                Some(name) => self.update(&repository, &name).await,
-                None => Err(self.foreign()),
-            },
-            Place::Other => Err(self.foreign()),
+            Holds::Something => Err(self.foreign()),
         }
     }
 
@@ -403,27 +335,45 @@ impl Syncer {
                 notice: None,
             });
         }
-        let failed = |source| Error::CheckOut {
-            top: repository.top.clone(),
-            commit: target.clone(),
-            source,
+        let local = head.filter(|h| h.branch == *branch && h.commit != target);
+        let kept = Kept {
+            files: changed,
+            commits: local.map(|head| (head.commit, before)),
         };
-        let mut notice = None;
-        if changed {
-            notice = Some(stash(repository).await.map_err(failed)?);
-        }
-        if let Some(head) = head.filter(|h| h.branch == *branch && h.commit != target) {
-            let saved = self.save_commits(repository, &head.commit, before, &target);
-            notice = saved.await.map_err(failed)?.or(notice);
-        }
-        let args = ["--quiet", "--no-track", "-B", branch, &target];
-        let checked_out = repository.command("checkout").limit(FETCH).run(&args).await;
-        checked_out.map_err(failed)?;
+        let notice = self
+            .move_to(repository, &target, kept)
+            .await
+            .map_err(|source| Error::CheckOut {
+                top: repository.top.clone(),
+                commit: target.clone(),
+                source,
+            })?;
         Ok(Updated {
+            moved: !there || notice.is_some(),
             commit: target,
-            moved: true,
             notice,
         })
+    }
+
+    /// Keeps what a person may have done, and checks `target` out; says what was put aside.
+    async fn move_to(
+        &self,
+        repository: &Repository,
+        target: &str,
+        kept: Kept,
+    ) -> Result<Option<String>, git::Error> {
+        let mut notices = Vec::new();
+        if kept.files {
+            notices.extend(aside::save_files(repository).await?);
+        }
+        if let Some((head, before)) = kept.commits {
+            notices.extend(aside::save_commits(repository, &head, before, target).await?);
+        }
+        // Not forced: Git refuses to write over a file that it does not know.
+        let args = ["--quiet", "--no-track", "-B", &self.options.branch, target];
+        let checkout = repository.command("checkout").limit(git::REMOTE);
+        checkout.run(&args).await?;
+        Ok((!notices.is_empty()).then(|| notices.join("; ")))
     }
 
     async fn fetch(
@@ -454,7 +404,6 @@ impl Syncer {
             .map_err(|source| Error::Fetch {
                 branch: self.options.branch.clone(),
                 url: redact(&self.remote.url),
-                directory: self.directory.clone(),
                 interval: self.options.interval,
                 source,
             })
@@ -475,7 +424,7 @@ impl Syncer {
         repository: &Repository,
         reference: &str,
     ) -> Result<Option<String>, Error> {
-        let args = ["--verify", "--quiet", "--end-of-options", reference];
+        let args = ["--verify", "--quiet", reference];
         match repository.look("rev-parse").text(&args).await {
             Err(git::Error::Failed { .. }) => Ok(None),
             answer => self.ask(answer).map(Some),
@@ -494,34 +443,6 @@ impl Syncer {
         Ok(!self.ask(status)?.is_empty())
     }
 
-    /// Keeps commits that only this work tree has; `before` is where the remote's branch was.
-    async fn save_commits(
-        &self,
-        repository: &Repository,
-        head: &str,
-        before: Option<String>,
-        target: &str,
-    ) -> Result<Option<String>, git::Error> {
-        let pushed = before.as_deref() == Some(head)
-            || repository
-                .look("merge-base")
-                .run(&["--is-ancestor", head, target])
-                .await
-                .is_ok();
-        if pushed {
-            return Ok(None);
-        }
-        let name = format!("imagesetd/saved-{}", head.get(..12).unwrap_or(head));
-        repository
-            .command("branch")
-            .run(&["--force", &name, head])
-            .await?;
-        Ok(Some(format!(
-            "commits that were never pushed were in `{}`; they are on its branch `{name}` now",
-            repository.top.display()
-        )))
-    }
-
     fn ask<T>(&self, answer: Result<T, git::Error>) -> Result<T, Error> {
         answer.map_err(|source| Error::Ask {
             directory: self.directory.clone(),
@@ -533,44 +454,31 @@ impl Syncer {
 /// The remote's name in clones of ours.
 const ORIGIN: &str = "origin";
 
-/// Puts changed files aside, so that a person finds what they did.
-async fn stash(repository: &Repository) -> Result<String, git::Error> {
-    let message = "changed by hand, put aside by imagesetd";
-    repository
-        .command("stash")
-        .env("GIT_AUTHOR_NAME", "imagesetd")
-        .env("GIT_AUTHOR_EMAIL", "imagesetd@localhost")
-        .env("GIT_COMMITTER_NAME", "imagesetd")
-        .env("GIT_COMMITTER_EMAIL", "imagesetd@localhost")
-        .run(&["push", "--quiet", "--message", message])
-        .await?;
-    Ok(format!(
-        "files of `{top}` were changed by hand and are as committed again; the changes are kept: `git -C {top} stash list`. \
-         Commit and push changes instead",
-        top = repository.top.display()
-    ))
+/// What the directory is, before it is touched.
+struct Place {
+    /// The repository in whose work tree the directory is, or would be: git removes a folder with its last file.
+    around: Option<Repository>,
+    holds: Holds,
 }
 
-/// What the directory is, before it is touched.
-enum Place {
+enum Holds {
     Absent,
-    Empty,
-    In(Repository),
-    Other,
+    Nothing,
+    Something,
 }
 
 impl Place {
     fn of(directory: &Path) -> Self {
-        let Ok(real) = directory.canonicalize() else {
-            return match directory.symlink_metadata() {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Place::Absent,
-                _ => Place::Other,
-            };
+        let existing = directory.ancestors().find_map(|d| d.canonicalize().ok());
+        let is_empty = directory.read_dir().map(|mut all| all.next().is_none());
+        let holds = match (is_empty, directory.symlink_metadata()) {
+            (Ok(true), _) => Holds::Nothing,
+            (Err(_), Err(e)) if e.kind() == io::ErrorKind::NotFound => Holds::Absent,
+            _ => Holds::Something,
         };
-        match fs::read_dir(&real).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => Place::Empty,
-            Ok(false) => repository_of(&real).map_or(Place::Other, Place::In),
-            Err(_) => Place::Other,
+        Place {
+            around: existing.and_then(|existing| repository_of(&existing)),
+            holds,
         }
     }
 }
@@ -584,38 +492,6 @@ fn beside(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_leave_the_url() {
-        let remote = Remote::new("https://me:p%40ss+w@git.lan:8443/sets.git");
-        assert_eq!(remote.url, "https://git.lan:8443/sets.git");
-        assert_eq!(remote.scope, "https://git.lan:8443");
-        assert_eq!(
-            (remote.user.as_str(), remote.password.as_str()),
-            ("me", "p@ss+w")
-        );
-    }
-
-    #[test]
-    fn other_urls_stay_as_written() {
-        for url in [
-            "git@git.lan:sets.git",
-            "ssh://git@git.lan/x",
-            "/srv/git/x.git",
-            "https://git.lan/x",
-        ] {
-            let remote = Remote::new(url);
-            assert_eq!((remote.url.as_str(), remote.scope.as_str()), (url, ""));
-        }
-    }
-
-    #[test]
-    fn the_same_repository_is_known_by_other_spellings() {
-        let remote = Remote::new("https://me:x@git.lan/sets.git");
-        assert!(remote.is("https://git.lan/sets"));
-        assert!(remote.is("https://other@git.lan/sets.git/"));
-        assert!(!remote.is("https://git.lan/other"));
-    }
 
     #[test]
     fn debug_shows_no_credentials() {

@@ -90,8 +90,6 @@ pub(super) struct Entry {
     pub(super) file: File,
     /// Where it is when all links are followed; `None` where that is not known.
     pub(super) real: Option<PathBuf>,
-    /// How large it is, which may be more than was read.
-    pub(super) size: u64,
 }
 
 /// A symbolic link that was met.
@@ -242,9 +240,9 @@ impl Walk<'_> {
 
     fn file(&mut self, name: String, real: &Path) -> Result<(), Error> {
         match read_file(real) {
-            Ok(Some((bytes, size))) => {
+            Ok(Some(bytes)) => {
                 self.total += bytes.len();
-                self.push(name, Ok(bytes), Some(real.to_owned()), size)
+                self.push(name, Ok(bytes), Some(real.to_owned()))
             }
             Ok(None) => Err(Error::Changing {
                 path: self.directory.join(name),
@@ -261,7 +259,7 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, name: String, why: Unreadable) -> Result<(), Error> {
-        self.push(name, Err(why), None, 0)
+        self.push(name, Err(why), None)
     }
 
     fn push(
@@ -269,14 +267,13 @@ impl Walk<'_> {
         name: String,
         bytes: Result<Vec<u8>, Unreadable>,
         real: Option<PathBuf>,
-        size: u64,
     ) -> Result<(), Error> {
         let file = File {
             path: shown(self.directory, &name),
             name,
             bytes,
         };
-        self.tree.entries.push(Entry { file, real, size });
+        self.tree.entries.push(Entry { file, real });
         if self.tree.entries.len() > MAX_FILES {
             return Err(self.too_much(format!("{MAX_FILES} YAML files")));
         }
@@ -305,8 +302,8 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// Reads a file and its size; `None` where it changed during each of a few readings.
-fn read_file(path: &Path) -> Result<Option<(Vec<u8>, u64)>, Failed> {
+/// Reads a file, at most one byte more than [`MAX_FILE`]; `None` where it changed during each of a few readings.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Failed> {
     for _ in 0..READS {
         // Without O_NONBLOCK a named pipe would hold us until somebody writes.
         let mut file = fs::OpenOptions::new()
@@ -324,7 +321,7 @@ fn read_file(path: &Path) -> Result<Option<(Vec<u8>, u64)>, Failed> {
         let after = file.metadata()?;
         let whole = bytes.len() as u64 == after.len().min(MAX_FILE as u64 + 1);
         if stamp(&before) == stamp(&after) && whole {
-            return Ok(Some((bytes, after.len())));
+            return Ok(Some(bytes));
         }
     }
     Ok(None)
@@ -454,7 +451,6 @@ mod tests {
             tree.entries[0].file.bytes.as_ref().unwrap().len(),
             MAX_FILE + 1
         );
-        assert_eq!(tree.entries[0].size, MAX_FILE as u64 * 3);
     }
 
     #[test]

@@ -87,9 +87,10 @@ pub fn start(
     let (requests, asked) = mpsc::channel(REQUESTS);
     let rope = Arc::new(Notify::new());
     let fetch = Arc::new(Notify::new());
+    let looker = Looker::new(options.directory.clone(), options.git.is_some());
     let syncer = options
         .git
-        .map(|git| Syncer::new(git, options.directory.clone(), fetch.clone(), rope.clone()));
+        .map(|git| Syncer::new(git, options.directory, fetch.clone(), rope.clone()));
     let watcher = Watcher {
         observations,
         sync: syncer.as_ref().map(Syncer::state),
@@ -98,7 +99,7 @@ pub fn start(
         fetch,
     };
     let rounds = Rounds {
-        looker: Looker::new(options.directory),
+        looker,
         bell: Bell::new(rope),
         settling: Settling::new(options.settle),
         quiet: QUIET.min(options.settle),
@@ -123,7 +124,7 @@ pub fn start(
 
 /// Looks until the directory has settled, without file events: for a single round and for checks.
 pub async fn look_once(directory: PathBuf, settle: Duration) -> Observation {
-    let mut looker = Looker::new(directory);
+    let mut looker = Looker::new(directory, false);
     let mut settling = Settling::new(settle);
     let began = Instant::now();
     loop {

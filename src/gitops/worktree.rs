@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 
 use crate::gitops::{
-    Unreadable,
+    MAX_FILE, Unreadable,
     git::{Error, Repository},
     is_considered, tree,
 };
@@ -74,7 +74,6 @@ pub(super) async fn head(repository: &Repository) -> Result<Option<Head>, Error>
 struct Blob {
     is_link: bool,
     id: String,
-    size: u64,
 }
 
 /// The files of a commit, by their path from the work tree's top.
@@ -93,7 +92,7 @@ impl Commit {
         head: &Head,
         directory: &Path,
     ) -> Result<Self, Error> {
-        let args = ["-r", "-l", "-z", "--full-tree", &head.commit];
+        let args = ["-r", "-z", "--full-tree", &head.commit];
         let listing = repository.look("ls-tree").run(&args).await?;
         Ok(Commit {
             blobs: listing.split(|&b| b == 0).filter_map(parse_entry).collect(),
@@ -135,7 +134,7 @@ impl Commit {
         match (&entry.file.bytes, &entry.real) {
             (Ok(bytes), Some(real)) => self
                 .blob(real)
-                .is_some_and(|blob| !blob.is_link && same(blob, bytes, entry.size)),
+                .is_some_and(|blob| !blob.is_link && same(blob, bytes)),
             // The link itself is compared, what it points to is nobody's.
             (Err(Unreadable::Dangling(_) | Unreadable::LeadsOut(_)), _) => true,
             _ => false,
@@ -195,28 +194,27 @@ fn prefix_of(top: &Path, directory: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Reads `<mode> <type> <id> <size>\t<path>`; only blobs are of interest.
+/// Reads `<mode> <type> <id>\t<path>`; only blobs are of interest.
 fn parse_entry(entry: &[u8]) -> Option<(Vec<u8>, Blob)> {
     let tab = entry.iter().position(|&b| b == b'\t')?;
     let head = std::str::from_utf8(&entry[..tab]).ok()?;
     let mut words = head.split_ascii_whitespace();
-    let (mode, kind, id, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (mode, kind, id) = (words.next()?, words.next()?, words.next()?);
     if kind != "blob" {
         return None;
     }
     let blob = Blob {
         is_link: mode == "120000",
         id: id.to_owned(),
-        size: size.parse().ok()?,
     };
     Some((entry[tab + 1..].to_vec(), blob))
 }
 
-/// Whether `bytes`, read from a file of `size` bytes, are what `blob` holds.
-fn same(blob: &Blob, bytes: &[u8], size: u64) -> bool {
-    if bytes.len() as u64 != size {
-        // Too large to be read whole, and refused for it: nobody depends on what it holds.
-        return blob.size == size;
+/// Whether `bytes`, read from a file, are what `blob` holds.
+fn same(blob: &Blob, bytes: &[u8]) -> bool {
+    // Too large to be read whole, and refused for it: nobody depends on what it holds.
+    if bytes.len() > MAX_FILE {
+        return true;
     }
     if blob.id == blob_id(&blob.id, bytes) {
         return true;
@@ -270,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_listing_is_read() {
-        let line = format!("100644 blob {HELLO}       5\tprod/a b.yaml");
+        let line = format!("100644 blob {HELLO}\tprod/a b.yaml");
         assert_eq!(
             parse_entry(line.as_bytes()),
             Some((
@@ -278,11 +276,10 @@ mod tests {
                 Blob {
                     is_link: false,
                     id: HELLO.into(),
-                    size: 5
                 }
             ))
         );
-        let submodule = format!("160000 commit {HELLO}       -\tsub");
+        let submodule = format!("160000 commit {HELLO}\tsub");
         assert_eq!(parse_entry(submodule.as_bytes()), None);
         assert_eq!(parse_entry(b""), None);
     }
@@ -292,10 +289,9 @@ mod tests {
         let blob = |bytes: &[u8]| Blob {
             is_link: false,
             id: blob_id(HELLO, bytes),
-            size: bytes.len() as u64,
         };
-        assert!(same(&blob(b"a\nb\n"), b"a\r\nb\r\n", 6));
-        assert!(same(&blob(b"a\r\n"), b"a\r\n", 3));
-        assert!(!same(&blob(b"a\nb\n"), b"a\nc\n", 4));
+        assert!(same(&blob(b"a\nb\n"), b"a\r\nb\r\n"));
+        assert!(same(&blob(b"a\r\n"), b"a\r\n"));
+        assert!(!same(&blob(b"a\nb\n"), b"a\nc\n"));
     }
 }

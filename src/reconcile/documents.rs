@@ -5,17 +5,23 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, Inner, state::SetState};
+use super::{
+    Error, Inner,
+    state::{Resolved, SetState},
+};
 use crate::{
     cluster::{
-        self, Document, Purpose, Rendering, Served, Unit,
+        self, Purpose, Served, Unit,
+        document::Document,
         impact::{self, Effect},
         node::Node,
+        render::{Rendering, render},
         retire::Retire,
     },
     model::{
-        desired::{Kind, Wanted},
+        desired::{Desired, Kind, Wanted},
         facts::Facts,
+        image::Reference,
         imageset::SetName,
         plan,
         record::{DocumentChange, ImpactReason, NodeImpact, PlanRecord},
@@ -31,16 +37,23 @@ pub(super) struct Change {
 }
 
 /// Groups wanted images into what lands together, and says of each whether it has landed.
-pub(super) fn units(set: &SetName, wanted: &[Wanted], landed: impl Fn(&Wanted) -> bool) -> Vec<Unit> {
+pub(super) fn units(
+    set: &SetName,
+    wanted: &[Wanted],
+    landed: impl Fn(&Wanted) -> bool,
+) -> Vec<Unit> {
     let mut units: BTreeMap<&str, Unit> = BTreeMap::new();
     for image in wanted {
         let purpose = match image.kind {
             Kind::Release | Kind::ReleaseComponent => Purpose::Release,
             Kind::Additional => Purpose::Additional,
         };
-        let unit = units
-            .entry(&image.unit)
-            .or_insert_with(|| Unit { set: set.clone(), purpose, landed: true, images: vec![] });
+        let unit = units.entry(&image.unit).or_insert_with(|| Unit {
+            set: set.clone(),
+            purpose,
+            landed: true,
+            images: vec![],
+        });
         unit.landed &= landed(image);
         let served = serve(image);
         // A release has two hundred images in two repositories: one line for each of these is enough.
@@ -51,19 +64,63 @@ pub(super) fn units(set: &SetName, wanted: &[Wanted], landed: impl Fn(&Wanted) -
     units.into_values().collect()
 }
 
-/// How clusters pull an image: releases by digest only; single images by the kind of reference they were asked for, and by
-/// digest as well, since that is what a tag ends as in many workloads.
+/// What is asked for and cannot be had now: no rule of ours may keep nodes from its source.
+pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut releases = BTreeMap::new();
+    for unresolved in &desired.unresolved {
+        match unresolved.subject.parse::<Reference>() {
+            Ok(Reference { repository, .. }) => units.push(Unit {
+                set: set.clone(),
+                purpose: Purpose::Additional,
+                landed: false,
+                images: vec![Served {
+                    source: repository.clone(),
+                    by_digest: true,
+                    by_tag: None,
+                    target: repository,
+                }],
+            }),
+            Err(_) => {
+                let of_releases = desired.images.iter().filter(|w| w.kind != Kind::Additional);
+                releases
+                    .extend(of_releases.map(|w| ((w.source.clone(), w.target.clone()), serve(w))));
+            }
+        }
+    }
+    if !releases.is_empty() {
+        let images = releases.into_values().collect();
+        units.push(Unit {
+            set: set.clone(),
+            purpose: Purpose::Release,
+            landed: false,
+            images,
+        });
+    }
+    units
+}
+
+/// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
 fn serve(image: &Wanted) -> Served {
     let by_tag = match image.kind {
         Kind::Additional => image.asked_tag.clone().map(|tag| (tag, image.tag.clone())),
         Kind::Release | Kind::ReleaseComponent => None,
     };
-    Served { source: image.source.clone(), by_digest: by_tag.is_none(), by_tag, target: image.target.clone() }
+    Served {
+        source: image.source.clone(),
+        by_digest: by_tag.is_none(),
+        by_tag,
+        target: image.target.clone(),
+    }
 }
 
 impl Inner {
     /// What publishing would change if these were the units of `set`.
-    pub(super) async fn forecast_documents(&self, set: &SetName, units: Vec<Unit>) -> Result<Change, Error> {
+    pub(super) async fn forecast_documents(
+        &self,
+        set: &SetName,
+        units: Vec<Unit>,
+    ) -> Result<Change, Error> {
         let published = self.published().await?;
         let rendering = self.render(set, units, &published);
         Ok(self.change(set, &published, &rendering))
@@ -71,14 +128,17 @@ impl Inner {
 
     /// Writes the documents for what has landed of a plan's image set.
     pub(super) async fn publish(&self, set: &SetName, plan: &Arc<PlanRecord>) -> Result<(), Error> {
-        let Some((wanted, facts)) = self.with_set(set, |state| wanted_of(state, plan)) else {
+        let Some(resolved) = self.with_set(set, |state| resolution_of(state, plan)) else {
             return Ok(());
         };
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let units = {
             let mirrored = self.mirrored();
-            units(set, &wanted, |image| plan::holds(&mirrored, image, &facts))
+            let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
+            let mut units = units(set, &resolved.desired.images, landed);
+            units.extend(lacking(set, &resolved.desired));
+            units
         };
         let rendering = self.render(set, units, &published);
         let written = self.write(rendering).await;
@@ -91,7 +151,12 @@ impl Inner {
     }
 
     /// Takes rules out of the documents on purpose; with `dry_run` only says what that would change.
-    pub(super) async fn retire_rules(&self, set: &SetName, sources: &[String], dry_run: bool) -> Result<(Vec<Document>, Change), Error> {
+    pub(super) async fn retire_rules(
+        &self,
+        set: &SetName,
+        sources: &[String],
+        dry_run: bool,
+    ) -> Result<(Vec<Document>, Change), Error> {
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let units = self.units_of_all(None);
@@ -103,17 +168,32 @@ impl Inner {
             some => some.iter().map(Some).collect(),
         };
         for source in wishes {
-            let source = source.map(|s| s.parse()).transpose().map_err(|e| Error::Unfit(format!("{e}")))?;
-            let what = Retire { set: set.clone(), source };
-            let next = cluster::retire::retire(&units, &left, &options, &what).map_err(|e| Error::Unfit(e.to_string()))?;
+            let source = source
+                .map(|s| s.parse())
+                .transpose()
+                .map_err(|e| Error::Unfit(format!("{e}")))?;
+            let what = Retire {
+                set: set.clone(),
+                source,
+            };
+            let next = cluster::retire::retire(&units, &left, &options, &what)
+                .map_err(|e| Error::Unfit(e.to_string()))?;
             left = next.documents.clone();
             rendering = Some(next);
         }
         let Some(mut rendering) = rendering else {
             return Ok((published, Change::default()));
         };
-        let kept: BTreeSet<&str> = rendering.documents.iter().map(|d| d.file_name.as_str()).collect();
-        rendering.removed = published.iter().map(|d| d.file_name.clone()).filter(|f| !kept.contains(f.as_str())).collect();
+        let kept: BTreeSet<&str> = rendering
+            .documents
+            .iter()
+            .map(|d| d.file_name.as_str())
+            .collect();
+        rendering.removed = published
+            .iter()
+            .map(|d| d.file_name.clone())
+            .filter(|f| !kept.contains(f.as_str()))
+            .collect();
         let change = self.change(set, &published, &rendering);
         if !dry_run {
             self.write(rendering).await?;
@@ -125,7 +205,10 @@ impl Inner {
     pub(super) async fn published(&self) -> Result<Vec<Document>, Error> {
         let output = self.output.clone();
         let (documents, problems) = tokio::task::spawn_blocking(move || {
-            output.lock().unwrap_or_else(|broken| broken.into_inner()).read()
+            output
+                .lock()
+                .unwrap_or_else(|broken| broken.into_inner())
+                .read()
         })
         .await??;
         for problem in problems {
@@ -137,7 +220,10 @@ impl Inner {
     async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
         let output = self.output.clone();
         let written = tokio::task::spawn_blocking(move || {
-            output.lock().unwrap_or_else(|broken| broken.into_inner()).write(&rendering.documents, &rendering.removed)
+            output
+                .lock()
+                .unwrap_or_else(|broken| broken.into_inner())
+                .write(&rendering.documents, &rendering.removed)
         });
         Ok(written.await??)
     }
@@ -146,34 +232,69 @@ impl Inner {
     fn render(&self, set: &SetName, mut units: Vec<Unit>, published: &[Document]) -> Rendering {
         units.extend(self.units_of_all(Some(set)));
         let options = self.rule_options(&units);
-        cluster::render(&units, published, &options)
+        render(&units, published, &options)
     }
 
     /// The units of what every image set, but one, last had applied.
     fn units_of_all(&self, but: Option<&SetName>) -> Vec<Unit> {
         let mirrored = self.mirrored();
         let state = self.state();
-        let others = state.sets.iter().filter(|(name, set)| Some(*name) != but && !set.removed);
+        let others = state
+            .sets
+            .iter()
+            .filter(|(name, set)| Some(*name) != but && !set.removed);
         others
             .flat_map(|(name, set)| {
-                let facts = set.resolution().map_or_else(Facts::default, |r| r.facts.clone());
+                let facts = set
+                    .resolution()
+                    .map_or_else(Facts::default, |r| r.facts.clone());
                 units(name, &set.record.wanted, |image| {
                     plan::holds(&mirrored, image, &facts)
-                        || (!image.platforms.is_empty() && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
+                        || (!image.platforms.is_empty()
+                            && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
                 })
             })
             .collect()
     }
 
+    /// The rules, by file and source, that wanted images need.
+    pub(super) fn needed_rules(&self) -> BTreeSet<(String, String)> {
+        let units = self.units_of_all(None);
+        let options = self.rule_options(&units);
+        let rendering = render(&units, &[], &options);
+        let rules = rendering.documents.iter().flat_map(|d| {
+            d.rules
+                .iter()
+                .map(|r| (d.file_name.clone(), r.source.to_string()))
+        });
+        rules.collect()
+    }
+
     fn rule_options(&self, units: &[Unit]) -> cluster::Options {
-        let sets: BTreeSet<&SetName> = units.iter().map(|u| &u.set).collect();
-        let scopes = sets.into_iter().map(|name| (name.clone(), self.settings.policy_for(name).mirror_scope)).collect();
-        cluster::Options { scopes, source_policies: self.settings.mirror_source_policies.clone() }
+        let state = self.state();
+        let present = state
+            .sets
+            .iter()
+            .filter(|(_, set)| set.is_usable())
+            .map(|(name, _)| name);
+        let sets: BTreeSet<&SetName> = units.iter().map(|u| &u.set).chain(present).collect();
+        let scopes = sets
+            .into_iter()
+            .map(|name| (name.clone(), self.settings.policy_for(name).mirror_scope))
+            .collect();
+        cluster::Options {
+            scopes,
+            source_policies: self.settings.mirror_source_policies.clone(),
+        }
     }
 
     fn change(&self, set: &SetName, published: &[Document], rendering: &Rendering) -> Change {
-        let mine: Vec<String> =
-            rendering.warnings.iter().filter(|w| w.set == *set).map(|w| w.message.clone()).collect();
+        let mine: Vec<String> = rendering
+            .warnings
+            .iter()
+            .filter(|w| w.set == *set)
+            .map(|w| w.message.clone())
+            .collect();
         Change {
             documents: document_changes(set, published, rendering),
             impact: node_impact(published, &rendering.documents),
@@ -183,15 +304,28 @@ impl Inner {
 }
 
 /// What a run's documents are made of: the resolution of its plan's document, also where the directory moved on meanwhile.
-fn wanted_of(state: &SetState, plan: &PlanRecord) -> Option<(Vec<Wanted>, Facts)> {
-    let resolved = state.resolved.as_ref().filter(|r| r.document == plan.document)?;
-    Some((resolved.desired.images.clone(), resolved.facts.clone()))
+fn resolution_of(state: &SetState, plan: &PlanRecord) -> Option<Arc<Resolved>> {
+    state
+        .resolved
+        .clone()
+        .filter(|r| r.document == plan.document)
 }
 
 /// The documents of `set`, and those of others that change along.
-fn document_changes(set: &SetName, published: &[Document], rendering: &Rendering) -> Vec<DocumentChange> {
-    let before: BTreeMap<&str, &Document> = published.iter().map(|d| (d.file_name.as_str(), d)).collect();
-    let after: BTreeMap<&str, &Document> = rendering.documents.iter().map(|d| (d.file_name.as_str(), d)).collect();
+fn document_changes(
+    set: &SetName,
+    published: &[Document],
+    rendering: &Rendering,
+) -> Vec<DocumentChange> {
+    let before: BTreeMap<&str, &Document> = published
+        .iter()
+        .map(|d| (d.file_name.as_str(), d))
+        .collect();
+    let after: BTreeMap<&str, &Document> = rendering
+        .documents
+        .iter()
+        .map(|d| (d.file_name.as_str(), d))
+        .collect();
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     let changes = names.into_iter().filter_map(|file_name| {
         let (old, new) = (before.get(file_name), after.get(file_name));
@@ -213,7 +347,15 @@ fn document_changes(set: &SetName, published: &[Document], rendering: &Rendering
 fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
     let (before, after) = match (Node::of(before), Node::of(after)) {
         (Ok(before), Ok(after)) => (before, after),
-        (before, after) => return refused(before.err().into_iter().flatten().chain(after.err().into_iter().flatten())),
+        (before, after) => {
+            return refused(
+                before
+                    .err()
+                    .into_iter()
+                    .flatten()
+                    .chain(after.err().into_iter().flatten()),
+            );
+        }
     };
     let impact = impact::impact(&before, &after);
     let drain = impact.effect == Effect::Drain;
@@ -240,5 +382,9 @@ fn refused(refusals: impl Iterator<Item = cluster::node::Refusal>) -> NodeImpact
         drain: false,
         message: r.to_string(),
     });
-    NodeImpact { reload: false, drain: false, reasons: reasons.collect() }
+    NodeImpact {
+        reload: false,
+        drain: false,
+        reasons: reasons.collect(),
+    }
 }

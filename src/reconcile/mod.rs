@@ -33,7 +33,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use requests::{Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned, Validated};
+pub use requests::{
+    Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned,
+    Validated,
+};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -104,7 +107,9 @@ pub enum Error {
         why: String,
     },
     /// Another plan of the image set is being applied.
-    #[error("image set {set} is being applied by run {run}; follow it with `imagesetd runs watch {run}`, or end it with `imagesetd runs cancel {run}`")]
+    #[error(
+        "image set {set} is being applied by run {run}; follow it with `imagesetd runs watch {run}`, or end it with `imagesetd runs cancel {run}`"
+    )]
     Busy {
         /// The image set.
         set: SetName,
@@ -115,7 +120,9 @@ pub enum Error {
     #[error("run {0} is over")]
     Over(String),
     /// Questions and answers go round in circles.
-    #[error("resolving image set {0} asks for the same again and again; this is an error of imagesetd, please report it with the image set")]
+    #[error(
+        "resolving image set {0} asks for the same again and again; this is an error of imagesetd, please report it with the image set"
+    )]
     Endless(SetName),
     /// The mirror could not be asked or written.
     #[error("asking the mirror what it holds: {}", crate::model::sentence(.0))]
@@ -220,7 +227,10 @@ impl Handle {
     /// Reads the state and makes ready; nothing is done before an observation comes in.
     pub fn open(parts: Parts) -> Result<Self, Error> {
         let mirrored = parts.store.mirrored()?;
-        let state = State { sets: remembered(&parts.store)?, ..State::default() };
+        let state = State {
+            sets: remembered(&parts.store)?,
+            ..State::default()
+        };
         interrupt_runs(&parts.store, &parts.settings)?;
         let inner = Inner {
             settings: parts.settings,
@@ -241,14 +251,19 @@ impl Handle {
             abandon: CancellationToken::new(),
             started: Timestamp::now(),
         };
-        Ok(Handle { inner: Arc::new(inner) })
+        Ok(Handle {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Stops: no new work is begun, what is in flight has `deadline` to end, and what landed is recorded.
     pub async fn shutdown(&self, deadline: Duration) {
         self.inner.stop.cancel();
         self.inner.tracker.close();
-        if tokio::time::timeout(deadline, self.inner.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(deadline, self.inner.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("the deadline of the stop is over; what is in flight is abandoned");
             self.inner.abandon.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(5), self.inner.tracker.wait()).await;
@@ -273,18 +288,31 @@ fn remembered(store: &Store) -> Result<BTreeMap<SetName, SetState>, Error> {
     for (name, record) in store.sets()? {
         let observed = record.applied_revision.clone().unwrap_or_default();
         // Not seen yet is not the same as gone: until the first look they count as neither.
-        sets.insert(name, SetState { record, observed, removed: false, ..SetState::default() });
+        sets.insert(
+            name,
+            SetState {
+                record,
+                observed,
+                removed: false,
+                ..SetState::default()
+            },
+        );
     }
     Ok(sets)
 }
 
 /// Runs that a daemon before this one left under way did not end: it did.
 fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
-    for run in store.runs()?.into_iter().filter(|r| r.state == RunState::Running) {
+    for run in store
+        .runs()?
+        .into_iter()
+        .filter(|r| r.state == RunState::Running)
+    {
         let ended = RunRecord {
             state: RunState::Interrupted,
             finished: Some(Timestamp::now()),
-            message: "the daemon ended while it was under way; the next run goes on from there".into(),
+            message: "the daemon ended while it was under way; the next run goes on from there"
+                .into(),
             ..run
         };
         store.put_run(&ended, settings.keep_runs)?;
@@ -294,11 +322,15 @@ fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|broken| broken.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|broken| broken.into_inner())
     }
 
     fn mirrored(&self) -> RwLockReadGuard<'_, Mirrored> {
-        self.mirrored.read().unwrap_or_else(|broken| broken.into_inner())
+        self.mirrored
+            .read()
+            .unwrap_or_else(|broken| broken.into_inner())
     }
 
     fn with_set<T>(&self, name: &SetName, f: impl FnOnce(&mut SetState) -> T) -> T {
@@ -327,7 +359,10 @@ impl Inner {
         let now = Timestamp::now();
         {
             let mut state = self.state();
-            state.sets.values_mut().for_each(|set| status::refresh_set(set, now));
+            state
+                .sets
+                .values_mut()
+                .for_each(|set| status::refresh_set(set, now));
             status::refresh_daemon(&mut state, now);
         }
         self.changes.send_modify(|n| *n += 1);
@@ -340,11 +375,18 @@ impl Inner {
         }
         let _in_order = self.journal.lock().await;
         let (news, serial) = {
-            let mut mirrored = self.mirrored.write().unwrap_or_else(|broken| broken.into_inner());
-            let news: Vec<Landed> = landed.into_iter().filter(|fact| mirrored.apply(fact)).collect();
+            let mut mirrored = self
+                .mirrored
+                .write()
+                .unwrap_or_else(|broken| broken.into_inner());
+            let news: Vec<Landed> = landed
+                .into_iter()
+                .filter(|fact| mirrored.apply(fact))
+                .collect();
             (news, mirrored.serial())
         };
-        self.on_store(move |store| store.append(&news, serial)).await
+        self.on_store(move |store| store.append(&news, serial))
+            .await
     }
 
     fn save_set(&self, name: &SetName) {

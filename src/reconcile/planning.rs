@@ -41,7 +41,11 @@ const MAX_ROUNDS: usize = 12;
 
 impl Inner {
     /// Makes the plan of an image set and remembers it.
-    pub(super) async fn make_plan(&self, origin: Origin, reading: Reading) -> Result<Arc<PlanRecord>, Error> {
+    pub(super) async fn make_plan(
+        &self,
+        origin: Origin,
+        reading: Reading,
+    ) -> Result<Arc<PlanRecord>, Error> {
         let name = origin.set.name.clone();
         let planning = self.peek(&name, |state| state.planning.clone());
         let _alone = planning.lock().await;
@@ -52,7 +56,9 @@ impl Inner {
         }
         let before = self.peek(&name, |state| state.record.clone());
         let (plan, facts) = self.compare(&origin, &resolved, &before).await?;
-        let record = self.forecast(&origin, &policy, plan, &resolved, &facts, &before).await?;
+        let record = self
+            .forecast(&origin, &policy, plan, &resolved, &facts, &before)
+            .await?;
         let record = Arc::new(self.keep_plan(record).await?);
         if !origin.inline {
             self.remember(&name, &record, resolved, reading);
@@ -63,7 +69,13 @@ impl Inner {
         Ok(record)
     }
 
-    fn remember(&self, name: &SetName, record: &Arc<PlanRecord>, resolved: Arc<Resolved>, reading: Reading) {
+    fn remember(
+        &self,
+        name: &SetName,
+        record: &Arc<PlanRecord>,
+        resolved: Arc<Resolved>,
+        reading: Reading,
+    ) {
         let refreshed = (reading == Reading::Fresh).then(Timestamp::now);
         self.with_set(name, |state| {
             state.resolved = Some(resolved);
@@ -79,10 +91,17 @@ impl Inner {
     }
 
     /// Decides what is wanted, asking for facts until the rules are content.
-    async fn resolve(&self, origin: &Origin, policy: &Policy, reading: Reading) -> Result<Arc<Resolved>, Error> {
+    async fn resolve(
+        &self,
+        origin: &Origin,
+        policy: &Policy,
+        reading: Reading,
+    ) -> Result<Arc<Resolved>, Error> {
         let name = &origin.set.name;
         let document = plan::document_digest(&origin.set).to_string();
-        let (last, pins) = self.peek(name, |state| (state.resolved.clone(), state.record.pins.clone()));
+        let (last, pins) = self.peek(name, |state| {
+            (state.resolved.clone(), state.record.pins.clone())
+        });
         let mut facts = match (&last, reading) {
             (Some(last), Reading::Pinned) => last.facts.clone(),
             _ => Facts::default(),
@@ -107,7 +126,11 @@ impl Inner {
         let claims = self.claims(name);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
-        Ok(Arc::new(Resolved { document, desired, facts }))
+        Ok(Arc::new(Resolved {
+            document,
+            desired,
+            facts,
+        }))
     }
 
     /// Answers needs: from the store where a digest names them, else from upstream.
@@ -129,20 +152,27 @@ impl Inner {
         for fact in learnt {
             match &fact {
                 Fact::Manifest(_, Ok(manifest)) => manifests.push(manifest.clone()),
-                Fact::Payload(digest, Ok(payload)) => payloads.push((digest.clone(), payload.clone())),
+                Fact::Payload(digest, Ok(payload)) => {
+                    payloads.push((digest.clone(), payload.clone()))
+                }
                 _ => {}
             }
             facts.learn(fact);
         }
-        self.on_store(move |store| store.keep_facts(&manifests, &payloads)).await
+        self.on_store(move |store| store.keep_facts(&manifests, &payloads))
+            .await
     }
 
     fn recall(&self, need: &Need) -> Result<Option<Fact>, Error> {
         Ok(match need {
-            Need::Manifest(_, digest) => {
-                self.store.manifest(digest)?.map(|m| Fact::Manifest(digest.clone(), Ok(Arc::new(m))))
-            }
-            Need::Payload(_, digest) => self.store.payload(digest)?.map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
+            Need::Manifest(_, digest) => self
+                .store
+                .manifest(digest)?
+                .map(|m| Fact::Manifest(digest.clone(), Ok(Arc::new(m)))),
+            Need::Payload(_, digest) => self
+                .store
+                .payload(digest)?
+                .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
             Need::Graph(_) | Need::Tag(_) => None,
         })
     }
@@ -157,7 +187,9 @@ impl Inner {
         if unknown.is_empty() {
             return Ok(());
         }
-        let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2).await.map_err(Error::Mirror)?;
+        let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2)
+            .await
+            .map_err(Error::Mirror)?;
         if !found.is_empty() {
             tracing::info!(images = found.len() / 2, "found in the mirror already");
         }
@@ -165,7 +197,12 @@ impl Inner {
     }
 
     /// Compares what is wanted with what is there, asking for the manifests of what is not.
-    async fn compare(&self, origin: &Origin, resolved: &Resolved, before: &SetRecord) -> Result<(Plan, Facts), Error> {
+    async fn compare(
+        &self,
+        origin: &Origin,
+        resolved: &Resolved,
+        before: &SetRecord,
+    ) -> Result<(Plan, Facts), Error> {
         let mut facts = resolved.facts.clone();
         for _ in 0..MAX_ROUNDS {
             let kept: HashSet<Digest> = self.store.kept().all();
@@ -184,7 +221,10 @@ impl Inner {
             match built {
                 Built::Whole(plan) => return Ok((plan, facts)),
                 Built::Missing(needs) => {
-                    let asked = needs.into_iter().map(|need| Asked { need, last: None }).collect();
+                    let asked = needs
+                        .into_iter()
+                        .map(|need| Asked { need, last: None })
+                        .collect();
                     self.learn(asked, &mut facts).await?;
                 }
             }
@@ -202,10 +242,13 @@ impl Inner {
         facts: &Facts,
         before: &SetRecord,
     ) -> Result<PlanRecord, Error> {
-        let unresolved: HashSet<&str> = plan.unresolved.iter().map(|u| u.subject.as_str()).collect();
-        let units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
-            !unresolved.contains(wanted.unit.as_str()) || plan::holds(&self.mirrored(), wanted, facts)
+        let unresolved: HashSet<&str> =
+            plan.unresolved.iter().map(|u| u.subject.as_str()).collect();
+        let mut units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
+            !unresolved.contains(wanted.unit.as_str())
+                || plan::holds(&self.mirrored(), wanted, facts)
         });
+        units.extend(documents::lacking(&origin.set.name, &resolved.desired));
         let change = self.forecast_documents(&origin.set.name, units).await?;
         let document = resolved.document.clone();
         let pending = match origin.inline {
@@ -239,17 +282,24 @@ impl Inner {
         }
         let keep = self.settings.keep_plans;
         let stored = record.clone();
-        self.on_store(move |store| store.put_plan(&stored, keep)).await?;
+        self.on_store(move |store| store.put_plan(&stored, keep))
+            .await?;
         Ok(record)
     }
 }
 
 /// What a tag named the last time, by the last resolution or the last applied plan.
-fn last_named(need: &Need, last: &Option<Arc<Resolved>>, pins: &std::collections::BTreeMap<String, String>) -> Option<Digest> {
+fn last_named(
+    need: &Need,
+    last: &Option<Arc<Resolved>>,
+    pins: &std::collections::BTreeMap<String, String>,
+) -> Option<Digest> {
     let Need::Tag(reference) = need else {
         return None;
     };
-    let resolved = last.as_ref().and_then(|l| l.facts.tags.get(reference)?.as_ref().ok().cloned());
+    let resolved = last
+        .as_ref()
+        .and_then(|l| l.facts.tags.get(reference)?.as_ref().ok().cloned());
     resolved.or_else(|| pins.get(&reference.to_string())?.parse().ok())
 }
 
@@ -257,8 +307,12 @@ fn last_named(need: &Need, last: &Option<Arc<Resolved>>, pins: &std::collections
 /// be told without.
 fn keep_sparse(facts: &mut Facts, desired: &Desired) {
     let mut sparse: HashSet<Digest> = HashSet::new();
-    let mut left: Vec<Digest> =
-        desired.images.iter().filter(|w| !w.platforms.is_empty()).map(|w| w.digest.clone()).collect();
+    let mut left: Vec<Digest> = desired
+        .images
+        .iter()
+        .filter(|w| !w.platforms.is_empty())
+        .map(|w| w.digest.clone())
+        .collect();
     while let Some(digest) = left.pop() {
         if let Some(Ok(manifest)) = facts.manifests.get(&digest)
             && sparse.insert(digest)
@@ -266,7 +320,9 @@ fn keep_sparse(facts: &mut Facts, desired: &Desired) {
             left.extend(manifest.children(&[]).map(|child| child.digest.clone()));
         }
     }
-    facts.manifests.retain(|digest, manifest| manifest.is_ok() && sparse.contains(digest));
+    facts
+        .manifests
+        .retain(|digest, manifest| manifest.is_ok() && sparse.contains(digest));
     facts.payloads.clear();
 }
 

@@ -10,13 +10,13 @@ use super::{
     state::SetState,
 };
 use crate::{
-    cluster::Document,
+    cluster::document::Document,
     model::{
         imageset::{self, FoundSet, Problem, SetName, Severity, SourceFile},
         plan::PlanId,
         record::{
-            DaemonStatus, DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord, RunState, SetStatus, Status,
-            Trigger,
+            DaemonStatus, DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord,
+            RunState, SetStatus, Status, Trigger,
         },
     },
 };
@@ -176,15 +176,31 @@ impl Handle {
             problems.extend(state.sets.values().flat_map(|s| s.problems.iter().cloned()));
             problems.sort();
             problems.dedup();
-            let image_sets = state.sets.iter().filter(|(_, s)| !s.removed).map(|(name, s)| found(name, s)).collect();
-            return Ok(Validated { image_sets, problems });
+            let image_sets = state
+                .sets
+                .iter()
+                .filter(|(_, s)| !s.removed)
+                .map(|(name, s)| found(name, s))
+                .collect();
+            return Ok(Validated {
+                image_sets,
+                problems,
+            });
         }
         let read = self.read_inline(files);
-        Ok(Validated { image_sets: read.image_sets, problems: read.problems })
+        Ok(Validated {
+            image_sets: read.image_sets,
+            problems: read.problems,
+        })
     }
 
     /// Makes plans: for one image set or all, of the directory or of files that are sent along.
-    pub async fn plan(&self, set: Option<&str>, refresh: bool, files: Vec<InlineFile>) -> Result<Planned, Error> {
+    pub async fn plan(
+        &self,
+        set: Option<&str>,
+        refresh: bool,
+        files: Vec<InlineFile>,
+    ) -> Result<Planned, Error> {
         if files.is_empty() {
             self.look_now().await;
             self.plan_directory(set, refresh).await
@@ -196,14 +212,28 @@ impl Handle {
     async fn plan_directory(&self, set: Option<&str>, refresh: bool) -> Result<Planned, Error> {
         let names = match set {
             Some(set) => vec![self.find_set(set)?],
-            None => self.inner.state().sets.iter().filter(|(_, s)| !s.removed).map(|(n, _)| n.clone()).collect(),
+            None => self
+                .inner
+                .state()
+                .sets
+                .iter()
+                .filter(|(_, s)| !s.removed)
+                .map(|(n, _)| n.clone())
+                .collect(),
         };
-        let mut planned = Planned { problems: self.inner.state().problems.clone(), ..Planned::default() };
+        let mut planned = Planned {
+            problems: self.inner.state().problems.clone(),
+            ..Planned::default()
+        };
         for name in names {
             match self.plan_one(&name, refresh).await {
                 Ok(view) => planned.plans.push(view),
                 Err(error) if set.is_some() => return Err(error),
-                Err(error) => planned.unplanned.push(Unplanned { reason: error.reason(), message: error.to_string(), set: name }),
+                Err(error) => planned.unplanned.push(Unplanned {
+                    reason: error.reason(),
+                    message: error.to_string(),
+                    set: name,
+                }),
             }
         }
         Ok(planned)
@@ -211,28 +241,60 @@ impl Handle {
 
     async fn plan_one(&self, name: &SetName, refresh: bool) -> Result<PlanView, Error> {
         let origin = self.origin(name)?;
-        let known = self.inner.with_set(name, |state| state.resolution().is_some() && state.failure.is_none());
-        let reading = if known && !refresh { Reading::Pinned } else { Reading::Fresh };
+        let known = self.inner.with_set(name, |state| {
+            state.resolution().is_some() && state.failure.is_none()
+        });
+        let reading = if known && !refresh {
+            Reading::Pinned
+        } else {
+            Reading::Fresh
+        };
         let record = self.inner.make_plan(origin, reading).await?;
         let freshness = self.standing(&record).unwrap_or(Freshness::Fresh);
         Ok(PlanView { record, freshness })
     }
 
-    async fn plan_inline(&self, set: Option<&str>, files: Vec<InlineFile>) -> Result<Planned, Error> {
+    async fn plan_inline(
+        &self,
+        set: Option<&str>,
+        files: Vec<InlineFile>,
+    ) -> Result<Planned, Error> {
         let read = self.read_inline(files);
         let revision = "inline".to_owned();
-        let mut planned = Planned { problems: read.problems, ..Planned::default() };
-        for found in read.image_sets.into_iter().filter(|f| set.is_none_or(|s| f.name.0 == s)) {
+        let mut planned = Planned {
+            problems: read.problems,
+            ..Planned::default()
+        };
+        for found in read
+            .image_sets
+            .into_iter()
+            .filter(|f| set.is_none_or(|s| f.name.0 == s))
+        {
             let Some(image_set) = found.image_set.filter(|_| !has_errors(&found.problems)) else {
                 let error = invalid(&found.name, &found.problems);
-                planned.unplanned.push(Unplanned { reason: error.reason(), message: error.to_string(), set: found.name });
+                planned.unplanned.push(Unplanned {
+                    reason: error.reason(),
+                    message: error.to_string(),
+                    set: found.name,
+                });
                 continue;
             };
-            let origin = Origin { set: image_set, revision: revision.clone(), inline: true };
+            let origin = Origin {
+                set: image_set,
+                revision: revision.clone(),
+                inline: true,
+            };
             match self.inner.make_plan(origin, Reading::Fresh).await {
-                Ok(record) => planned.plans.push(PlanView { freshness: self.freshness(&record).await, record }),
+                Ok(record) => planned.plans.push(PlanView {
+                    freshness: self.freshness(&record).await,
+                    record,
+                }),
                 Err(error) => {
-                    planned.unplanned.push(Unplanned { reason: error.reason(), message: error.to_string(), set: found.name });
+                    planned.unplanned.push(Unplanned {
+                        reason: error.reason(),
+                        message: error.to_string(),
+                        set: found.name,
+                    });
                 }
             }
         }
@@ -240,8 +302,14 @@ impl Handle {
     }
 
     fn read_inline(&self, files: Vec<InlineFile>) -> imageset::Read {
-        let files: Vec<SourceFile> =
-            files.into_iter().map(|f| SourceFile { path: f.name.clone(), name: f.name, bytes: f.content }).collect();
+        let files: Vec<SourceFile> = files
+            .into_iter()
+            .map(|f| SourceFile {
+                path: f.name.clone(),
+                name: f.name,
+                bytes: f.content,
+            })
+            .collect();
         let settings = &self.inner.settings;
         imageset::read_for(&files, |name| settings.policy_for(name).target.to_string())
     }
@@ -262,7 +330,10 @@ impl Handle {
         let mut views = Vec::with_capacity(records.len());
         for record in records {
             let freshness = self.freshness(&record).await;
-            views.push(PlanView { record: Arc::new(record), freshness });
+            views.push(PlanView {
+                record: Arc::new(record),
+                freshness,
+            });
         }
         Ok(views)
     }
@@ -277,11 +348,17 @@ impl Handle {
                 let name = self.find_set(set)?;
                 self.plan_one(&name, false).await?.record
             }
-            (None, None) => return Err(Error::Unfit("say which plan or image set to apply".into())),
+            (None, None) => {
+                return Err(Error::Unfit("say which plan or image set to apply".into()));
+            }
         };
         match self.freshness(&record).await {
             Freshness::Applied => Ok(Applied::Already(Box::new(self.past_run(&record)))),
-            Freshness::Stale(why) => Err(Error::Stale { id: record.plan.id.clone(), set: record.plan.set.clone(), why }),
+            Freshness::Stale(why) => Err(Error::Stale {
+                id: record.plan.id.clone(),
+                set: record.plan.set.clone(),
+                why,
+            }),
             Freshness::Running | Freshness::Fresh => {
                 // The stored plan of this id may have been made before another process or round: the present one is equal.
                 let id = self.start_run(&record, Trigger::Request)?;
@@ -292,7 +369,10 @@ impl Handle {
 
     /// The run that applied a plan; a plan with nothing to do never needed one.
     fn past_run(&self, record: &PlanRecord) -> RunRecord {
-        let stored = record.run.as_ref().and_then(|id| self.inner.store.run(id).ok().flatten());
+        let stored = record
+            .run
+            .as_ref()
+            .and_then(|id| self.inner.store.run(id).ok().flatten());
         stored.unwrap_or_else(|| RunRecord {
             id: String::new(),
             set: record.plan.set.clone(),
@@ -311,7 +391,12 @@ impl Handle {
     /// Returns a run by its id, which may be shortened while it is unique.
     pub fn run(&self, id: &str) -> Result<RunRecord, Error> {
         let id = self.find_run(id)?;
-        let live = self.inner.state().active.get(&id).map(|run| run.record.borrow().clone());
+        let live = self
+            .inner
+            .state()
+            .active
+            .get(&id)
+            .map(|run| run.record.borrow().clone());
         match live {
             Some(run) => Ok(run),
             None => self.inner.store.run(&id)?.ok_or(Error::NoRun(id)),
@@ -340,10 +425,20 @@ impl Handle {
         let id = self.find_run(id)?;
         if let Some(active) = self.inner.state().active.get(&id) {
             let images = Some(active.images.subscribe());
-            return Ok(Feed { record: active.record.clone(), images, begun: false, ended: false });
+            return Ok(Feed {
+                record: active.record.clone(),
+                images,
+                begun: false,
+                ended: false,
+            });
         }
         let record = self.inner.store.run(&id)?.ok_or(Error::NoRun(id))?;
-        Ok(Feed { record: watch::channel(record).1, images: None, begun: false, ended: false })
+        Ok(Feed {
+            record: watch::channel(record).1,
+            images: None,
+            begun: false,
+            ended: false,
+        })
     }
 
     /// Ends a run: no image is begun any more, what is in flight goes on to its end, what landed stays.
@@ -371,10 +466,19 @@ impl Handle {
             started: self.inner.started,
             conditions: state.conditions.clone(),
         };
-        let sets = state.sets.iter().filter(|(name, _)| only.as_ref().is_none_or(|o| o == *name));
+        let sets = state
+            .sets
+            .iter()
+            .filter(|(name, _)| only.as_ref().is_none_or(|o| o == *name));
         let sets = sets.map(|(name, set)| {
-            let progress = set.active.as_ref().and_then(|id| state.active.get(id)).map(|r| r.record.borrow().progress.clone());
-            let held = |w: &&crate::model::desired::Wanted| mirrored.tag(&w.target, &w.tag) == Some(&w.digest);
+            let progress = set
+                .active
+                .as_ref()
+                .and_then(|id| state.active.get(id))
+                .map(|r| r.record.borrow().progress.clone());
+            let held = |w: &&crate::model::desired::Wanted| {
+                mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
+            };
             let wanted = set.wants();
             SetStatus {
                 name: name.clone(),
@@ -384,14 +488,21 @@ impl Handle {
                 applied_revision: set.record.applied_revision.clone().unwrap_or_default(),
                 conditions: set.conditions.clone(),
                 plan: set.plan.as_ref().map(|p| p.plan.id.clone()),
-                pending: set.plan.as_ref().filter(|p| !p.applied).map(|p| p.pending).unwrap_or_default(),
+                pending: set
+                    .plan
+                    .as_ref()
+                    .filter(|p| !p.applied)
+                    .map(|p| p.pending)
+                    .unwrap_or_default(),
                 run: set.active.clone().or_else(|| set.record.run.clone()),
                 progress,
                 images_wanted: wanted.len() as u64,
                 images_mirrored: wanted.iter().filter(held).count() as u64,
                 last_refresh: set.record.refreshed,
                 next_refresh: set.next_refresh.filter(|_| set.is_usable()),
-                signatures_ignored: set.resolution().is_some_and(|r| r.desired.signatures_ignored),
+                signatures_ignored: set
+                    .resolution()
+                    .is_some_and(|r| r.desired.signatures_ignored),
                 problems: set.problems.clone(),
             }
         });
@@ -402,27 +513,46 @@ impl Handle {
     /// The cluster documents in the output folder, of one image set or all.
     pub async fn resources(&self, set: Option<&str>) -> Result<Vec<ResourceView>, Error> {
         let documents = self.inner.published().await?;
-        let wanted = self.inner.needed_rules(&documents);
+        let wanted = self.inner.needed_rules();
         Ok(documents
             .into_iter()
             .filter(|d| set.is_none_or(|s| d.set.0 == s))
             .map(|document| {
-                let needed = |source: &str| wanted.contains(&(document.file_name.clone(), source.to_owned()));
-                let retirable = document.rules.iter().map(|r| r.source.to_string()).filter(|s| !needed(s)).collect();
-                ResourceView { document, retirable }
+                let needed = |source: &str| {
+                    wanted.contains(&(document.file_name.clone(), source.to_owned()))
+                };
+                let retirable = document
+                    .rules
+                    .iter()
+                    .map(|r| r.source.to_string())
+                    .filter(|s| !needed(s))
+                    .collect();
+                ResourceView {
+                    document,
+                    retirable,
+                }
             })
             .collect())
     }
 
     /// Takes rules out of the documents, which drains nodes once they are applied; with `dry_run` only says what would change.
-    pub async fn retire(&self, set: &str, sources: &[String], dry_run: bool) -> Result<Retired, Error> {
+    pub async fn retire(
+        &self,
+        set: &str,
+        sources: &[String],
+        dry_run: bool,
+    ) -> Result<Retired, Error> {
         let name = SetName(set.to_owned());
         let (before, change) = self.inner.retire_rules(&name, sources, dry_run).await?;
         if !dry_run {
             tracing::info!(image_set = %name, ?sources, "rules retired by request");
         }
         self.inner.touch();
-        Ok(Retired { documents: change.documents, impact: change.impact, before })
+        Ok(Retired {
+            documents: change.documents,
+            impact: change.impact,
+            before,
+        })
     }
 
     /// Looks at the directory before a question about it is answered.
@@ -437,7 +567,11 @@ impl Handle {
 
     fn origin(&self, name: &SetName) -> Result<Origin, Error> {
         self.inner.with_set(name, |state| match &state.set {
-            Some(set) => Ok(Origin { set: set.clone(), revision: state.observed.clone(), inline: false }),
+            Some(set) => Ok(Origin {
+                set: set.clone(),
+                revision: state.observed.clone(),
+                inline: false,
+            }),
             None if state.removed => Err(self.no_set(&name.0, None)),
             None => Err(invalid(name, &state.problems)),
         })
@@ -447,7 +581,9 @@ impl Handle {
         Error::NoSet {
             name: name.to_owned(),
             directory: self.inner.settings.directory.display().to_string(),
-            hint: nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default(),
+            hint: nearest
+                .map(|n| format!("; did you mean {n}?"))
+                .unwrap_or_default(),
         }
     }
 
@@ -458,7 +594,11 @@ impl Handle {
             return Ok(wished);
         }
         let close = |n: &&SetName| strsim::jaro_winkler(&n.0, name);
-        let nearest = state.sets.keys().max_by(|a, b| close(a).total_cmp(&close(b))).filter(|n| close(n) > 0.7);
+        let nearest = state
+            .sets
+            .keys()
+            .max_by(|a, b| close(a).total_cmp(&close(b)))
+            .filter(|n| close(n) > 0.7);
         Err(self.no_set(name, nearest))
     }
 
@@ -469,14 +609,37 @@ impl Handle {
         };
         match ids.as_slice() {
             [] => Err(Error::NoPlan(id.to_owned())),
-            [one] => self.inner.store.plan(one)?.map(Arc::new).ok_or_else(|| Error::NoPlan(id.to_owned())),
-            many => Err(Error::Ambiguous { id: id.to_owned(), what: "plan", count: many.len() }),
+            [one] => self
+                .inner
+                .store
+                .plan(one)?
+                .map(Arc::new)
+                .ok_or_else(|| Error::NoPlan(id.to_owned())),
+            many => Err(Error::Ambiguous {
+                id: id.to_owned(),
+                what: "plan",
+                count: many.len(),
+            }),
         }
     }
 
     fn find_run(&self, id: &str) -> Result<String, Error> {
-        let mut ids: Vec<String> = self.inner.state().active.keys().filter(|run| run.starts_with(id)).cloned().collect();
-        ids.extend(self.inner.store.runs()?.into_iter().map(|r| r.id).filter(|run| run.starts_with(id)));
+        let mut ids: Vec<String> = self
+            .inner
+            .state()
+            .active
+            .keys()
+            .filter(|run| run.starts_with(id))
+            .cloned()
+            .collect();
+        ids.extend(
+            self.inner
+                .store
+                .runs()?
+                .into_iter()
+                .map(|r| r.id)
+                .filter(|run| run.starts_with(id)),
+        );
         ids.sort();
         ids.dedup();
         match ids.as_slice() {
@@ -484,7 +647,11 @@ impl Handle {
             _ if ids.iter().any(|run| run == id) => Ok(id.to_owned()),
             [] => Err(Error::NoRun(id.to_owned())),
             [one] => Ok(one.clone()),
-            many => Err(Error::Ambiguous { id: id.to_owned(), what: "run", count: many.len() }),
+            many => Err(Error::Ambiguous {
+                id: id.to_owned(),
+                what: "run",
+                count: many.len(),
+            }),
         }
     }
 
@@ -501,9 +668,14 @@ impl Handle {
         let why = match state.sets.get(set) {
             None => format!("image set {set} is not in the directory"),
             Some(known) if known.removed => format!("image set {set} went away from the directory"),
-            Some(known) if known.set.is_none() => format!("the file of image set {set} is not valid now"),
+            Some(known) if known.set.is_none() => {
+                format!("the file of image set {set} is not valid now")
+            }
             Some(known) if known.document.as_deref() != Some(&record.document) => {
-                format!("image set {set} says something else since {}", known.observed)
+                format!(
+                    "image set {set} says something else since {}",
+                    known.observed
+                )
             }
             Some(_) => return None,
         };
@@ -518,8 +690,14 @@ impl Handle {
         let set = &record.plan.set;
         let now = match self.origin(set) {
             Ok(origin) => {
-                let known = self.inner.with_set(set, |state| state.resolution().is_some());
-                let reading = if known { Reading::Pinned } else { Reading::Fresh };
+                let known = self
+                    .inner
+                    .with_set(set, |state| state.resolution().is_some());
+                let reading = if known {
+                    Reading::Pinned
+                } else {
+                    Reading::Fresh
+                };
                 self.inner.make_plan(origin, reading).await
             }
             Err(error) => Err(error),
@@ -528,9 +706,14 @@ impl Handle {
             Ok(now) if now.plan.id == record.plan.id => Freshness::Fresh,
             Ok(now) if !now.plan.moved.is_empty() && now.plan.moved != record.plan.moved => {
                 let moved = &now.plan.moved[0];
-                Freshness::Stale(format!("{} moved from {} to {}", moved.subject, moved.from, moved.to))
+                Freshness::Stale(format!(
+                    "{} moved from {} to {}",
+                    moved.subject, moved.from, moved.to
+                ))
             }
-            Ok(_) => Freshness::Stale("the mirror holds something else than when it was made".into()),
+            Ok(_) => {
+                Freshness::Stale("the mirror holds something else than when it was made".into())
+            }
             Err(error) => Freshness::Stale(format!("it cannot be made again now: {error}")),
         }
     }
@@ -552,8 +735,18 @@ fn has_errors(problems: &[Problem]) -> bool {
 }
 
 fn invalid(set: &SetName, problems: &[Problem]) -> Error {
-    let errors: Vec<Problem> = problems.iter().filter(|p| p.severity == Severity::Error).cloned().collect();
-    let first = errors.first().map(|p| format!("{}:{}:{}: {}", p.file, p.line, p.column, p.message)).unwrap_or_default();
-    Error::Invalid { set: set.clone(), first, problems: errors }
+    let errors: Vec<Problem> = problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .cloned()
+        .collect();
+    let first = errors
+        .first()
+        .map(|p| format!("{}:{}:{}: {}", p.file, p.line, p.column, p.message))
+        .unwrap_or_default();
+    Error::Invalid {
+        set: set.clone(),
+        first,
+        problems: errors,
+    }
 }
-

@@ -86,7 +86,9 @@ impl Handle {
     fn take(&self, checkout: &Checkout) {
         let revision = checkout.revision.to_string();
         let (files, unreadable) = sources(checkout);
-        let read = imageset::read_for(&files, |name| self.inner.settings.policy_for(name).target.to_string());
+        let read = imageset::read_for(&files, |name| {
+            self.inner.settings.policy_for(name).target.to_string()
+        });
         for ignored in &read.ignored {
             tracing::debug!(file = %ignored.file, line = ignored.line, "not an image set; ignored");
         }
@@ -94,20 +96,35 @@ impl Handle {
         state.directory_trouble = None;
         state.revision = Some(revision.clone());
         state.problems = read.problems.iter().chain(&unreadable).cloned().collect();
-        let present: BTreeSet<SetName> = read.image_sets.iter().map(|found| found.name.clone()).collect();
+        let present: BTreeSet<SetName> = read
+            .image_sets
+            .iter()
+            .map(|found| found.name.clone())
+            .collect();
         // Of a file that cannot be read as a whole, further documents are not gone: nothing is known of them.
-        let stems = read.image_sets.iter().filter(|f| f.whole_file).map(|f| (f.name.0.clone(), f.problems.clone()));
-        let stems: BTreeMap<String, Vec<Problem>> = stems.chain(unreadable.iter().map(stem_of)).collect();
+        let stems = read
+            .image_sets
+            .iter()
+            .filter(|f| f.whole_file)
+            .map(|f| (f.name.0.clone(), f.problems.clone()));
+        let stems: BTreeMap<String, Vec<Problem>> =
+            stems.chain(unreadable.iter().map(stem_of)).collect();
         for found in read.image_sets {
             let broken = found.problems.iter().any(|p| p.severity == Severity::Error);
             let set = found.image_set.filter(|_| !broken);
             let known = state.sets.entry(found.name.clone()).or_default();
             known.take(&found.name, &found.file, set, found.problems, &revision);
         }
-        for (name, known) in state.sets.iter_mut().filter(|(name, _)| !present.contains(name)) {
+        for (name, known) in state
+            .sets
+            .iter_mut()
+            .filter(|(name, _)| !present.contains(name))
+        {
             let stem = name.0.split('#').next().unwrap_or_default();
             match stems.get(stem) {
-                Some(problems) => known.take(name, &known.file.clone(), None, problems.clone(), &revision),
+                Some(problems) => {
+                    known.take(name, &known.file.clone(), None, problems.clone(), &revision)
+                }
                 None if !known.removed => known.remove(name, &revision),
                 None => {}
             }
@@ -123,7 +140,11 @@ impl Handle {
                 continue;
             }
             if state.due.is_none() && state.next_refresh.is_some_and(|at| at <= now) {
-                state.due = Some(if state.setbacks > 0 { Cause::Retry } else { Cause::Refresh });
+                state.due = Some(if state.setbacks > 0 {
+                    Cause::Retry
+                } else {
+                    Cause::Refresh
+                });
             }
             if let Some(cause) = state.due.take() {
                 state.busy = true;
@@ -132,15 +153,24 @@ impl Handle {
         }
         for (name, cause) in start {
             let handle = self.clone();
-            self.inner.tracker.spawn(async move { handle.round(name, cause).await });
+            self.inner
+                .tracker
+                .spawn(async move { handle.round(name, cause).await });
         }
     }
 
     fn next_wake(&self) -> Duration {
         let now = Timestamp::now();
         let state = self.inner.state();
-        let next = state.sets.values().filter(|s| s.is_usable() && !s.busy && s.active.is_none()).filter_map(|s| s.next_refresh).min();
-        let wait = next.map_or(LONGEST_WAIT, |at| Duration::try_from(at - now).unwrap_or_default());
+        let next = state
+            .sets
+            .values()
+            .filter(|s| s.is_usable() && !s.busy && s.active.is_none())
+            .filter_map(|s| s.next_refresh)
+            .min();
+        let wait = next.map_or(LONGEST_WAIT, |at| {
+            Duration::try_from(at - now).unwrap_or_default()
+        });
         wait.clamp(Duration::from_millis(50), LONGEST_WAIT)
     }
 
@@ -149,7 +179,11 @@ impl Handle {
         let inner = &self.inner;
         inner.touch();
         let origin = inner.with_set(&name, |state| {
-            Some(Origin { set: state.set.clone()?, revision: state.observed.clone(), inline: false })
+            Some(Origin {
+                set: state.set.clone()?,
+                revision: state.observed.clone(),
+                inline: false,
+            })
         });
         if let Some(origin) = origin {
             let made = tokio::select! {
@@ -174,7 +208,14 @@ impl Handle {
         let transient = plan.plan.unresolved.iter().any(|u| u.transient);
         inner.with_set(set, |state| {
             state.setbacks = if transient { state.setbacks + 1 } else { 0 };
-            state.next_refresh = Some(Timestamp::now() + if transient { backoff(state.setbacks).min(refresh) } else { refresh });
+            state.next_refresh = Some(
+                Timestamp::now()
+                    + if transient {
+                        backoff(state.setbacks).min(refresh)
+                    } else {
+                        refresh
+                    },
+            );
         });
         if plan.applied {
             tracing::info!(image_set = %set, revision = %plan.plan.revision, "nothing to do");
@@ -197,7 +238,11 @@ impl Handle {
         let refresh = self.inner.settings.policy_for(name).refresh;
         self.inner.with_set(name, |state| {
             state.setbacks += 1;
-            let wait = if error.is_transient() { backoff(state.setbacks).min(refresh) } else { refresh };
+            let wait = if error.is_transient() {
+                backoff(state.setbacks).min(refresh)
+            } else {
+                refresh
+            };
             state.next_refresh = Some(Timestamp::now() + wait);
             state.failure = Some(RoundFailure {
                 reason: error.reason(),
@@ -229,8 +274,14 @@ impl Handle {
 
 /// Whether nothing is under way or waiting for an image set.
 fn is_settled(state: &super::state::SetState) -> bool {
-    state.active.is_none() && !state.busy && state.due.is_none() && state.failure.is_none()
-        && state.plan.as_ref().is_none_or(|p| p.applied || p.plan.is_empty())
+    state.active.is_none()
+        && !state.busy
+        && state.due.is_none()
+        && state.failure.is_none()
+        && state
+            .plan
+            .as_ref()
+            .is_none_or(|p| p.applied || p.plan.is_empty())
 }
 
 /// How long to wait after so many setbacks in a row: a minute, doubling, at most half an hour.
@@ -241,12 +292,22 @@ fn backoff(setbacks: u32) -> Duration {
 
 impl SetState {
     /// Takes in what the directory says of an image set, and marks a round as due where that is something else.
-    fn take(&mut self, name: &SetName, file: &str, set: Option<ImageSet>, problems: Vec<Problem>, revision: &str) {
+    fn take(
+        &mut self,
+        name: &SetName,
+        file: &str,
+        set: Option<ImageSet>,
+        problems: Vec<Problem>,
+        revision: &str,
+    ) {
         let changed = self.observe(file, set, problems, revision);
         if changed && self.set.is_some() {
             tracing::info!(image_set = %name, revision, "image set changed");
             self.due = self.due.max(Some(Cause::Commit));
-        } else if self.set.is_some() && self.record.applied_document == self.document && is_settled(self) {
+        } else if self.set.is_some()
+            && self.record.applied_document == self.document
+            && is_settled(self)
+        {
             // Another commit that says the same of this image set: what is in the mirror stands for it too.
             self.record.applied_revision = Some(revision.to_owned());
         }
@@ -267,8 +328,18 @@ impl SetState {
 
 /// The image set's name of a file that cannot be read, and its problem.
 fn stem_of(problem: &Problem) -> (String, Vec<Problem>) {
-    let name = problem.path.trim_end_matches(".yaml").trim_end_matches(".yml").to_owned();
-    (name, vec![Problem { path: String::new(), ..problem.clone() }])
+    let name = problem
+        .path
+        .trim_end_matches(".yaml")
+        .trim_end_matches(".yml")
+        .to_owned();
+    (
+        name,
+        vec![Problem {
+            path: String::new(),
+            ..problem.clone()
+        }],
+    )
 }
 
 /// Splits a checkout into files that can be read and problems for those that cannot, which carry the file's name as their path.
@@ -278,7 +349,11 @@ fn sources(checkout: &Checkout) -> (Vec<SourceFile>, Vec<Problem>) {
     for file in &checkout.files {
         match &file.bytes {
             Ok(bytes) => {
-                files.push(SourceFile { path: file.path.clone(), name: file.name.clone(), bytes: bytes.clone() });
+                files.push(SourceFile {
+                    path: file.path.clone(),
+                    name: file.name.clone(),
+                    bytes: bytes.clone(),
+                });
             }
             Err(why) => unreadable.push(Problem {
                 file: file.path.clone(),

@@ -47,23 +47,29 @@ impl Larder for Pantry {
 
     fn wanted(&self, step: &Step) -> bool {
         let image = &step.image;
-        self.handle.inner.with_set(&self.set, |state| match (&state.set, state.resolution()) {
-            // Broken for a moment, or not resolved yet since it changed: nothing says that it is not wanted.
-            _ if state.removed => false,
-            (None, _) | (_, None) => true,
-            (Some(_), Some(resolved)) => resolved
-                .desired
-                .images
-                .binary_search_by(|w| (&w.target, &w.tag).cmp(&(&image.target, &image.tag)))
-                .is_ok_and(|at| resolved.desired.images[at].digest == image.digest),
-        })
+        self.handle
+            .inner
+            .with_set(&self.set, |state| match (&state.set, state.resolution()) {
+                // Broken for a moment, or not resolved yet since it changed: nothing says that it is not wanted.
+                _ if state.removed => false,
+                (None, _) | (_, None) => true,
+                (Some(_), Some(resolved)) => resolved
+                    .desired
+                    .images
+                    .binary_search_by(|w| (&w.target, &w.tag).cmp(&(&image.target, &image.tag)))
+                    .is_ok_and(|at| resolved.desired.images[at].digest == image.digest),
+            })
     }
 }
 
 impl Handle {
     /// Starts a run of a plan and returns its id. One run of an image set at a time: where one of the same plan is under way,
     /// that one's id is returned; one of another plan is waited for by the caller's next try.
-    pub(super) fn start_run(&self, plan: &Arc<PlanRecord>, trigger: Trigger) -> Result<String, Error> {
+    pub(super) fn start_run(
+        &self,
+        plan: &Arc<PlanRecord>,
+        trigger: Trigger,
+    ) -> Result<String, Error> {
         let inner = &self.inner;
         let set = plan.plan.set.clone();
         let now = Timestamp::now();
@@ -87,18 +93,35 @@ impl Handle {
         let (id, sender, cancel) = {
             let mut state = inner.state();
             if let Some(active) = state.sets.get(&set).and_then(|s| s.active.clone()) {
-                let same = state.active.get(&active).is_some_and(|run| run.plan == plan.plan.id);
-                return if same { Ok(active) } else { Err(Error::Busy { set, run: active }) };
+                let same = state
+                    .active
+                    .get(&active)
+                    .is_some_and(|run| run.plan == plan.plan.id);
+                return if same {
+                    Ok(active)
+                } else {
+                    Err(Error::Busy { set, run: active })
+                };
             }
             if inner.stop.is_cancelled() {
                 return Err(Error::Stopping);
             }
-            let id = run_id(now, plan, |id| state.active.contains_key(id) || matches!(inner.store.run(id), Ok(Some(_))));
-            let record = RunRecord { id: id.clone(), ..record };
+            let id = run_id(now, plan, |id| {
+                state.active.contains_key(id) || matches!(inner.store.run(id), Ok(Some(_)))
+            });
+            let record = RunRecord {
+                id: id.clone(),
+                ..record
+            };
             let cancel = inner.stop.child_token();
             let (sender, receiver) = watch::channel(record);
             let (images, _) = broadcast::channel(1024);
-            let active = ActiveRun { plan: plan.plan.id.clone(), record: receiver, images, cancel: cancel.clone() };
+            let active = ActiveRun {
+                plan: plan.plan.id.clone(),
+                record: receiver,
+                images,
+                cancel: cancel.clone(),
+            };
             state.active.insert(id.clone(), active);
             let set_state = state.sets.entry(set.clone()).or_default();
             set_state.active = Some(id.clone());
@@ -108,14 +131,24 @@ impl Handle {
         tracing::info!(image_set = %set, run = %id, plan = %plan.plan.id.short(), images = plan.plan.steps.len(), bytes = plan.plan.bytes(), "run started");
         let handle = self.clone();
         let plan = plan.clone();
-        inner.tracker.spawn(async move { handle.perform(plan, sender, cancel).await });
+        inner
+            .tracker
+            .spawn(async move { handle.perform(plan, sender, cancel).await });
         inner.touch();
         Ok(id)
     }
 
-    async fn perform(&self, plan: Arc<PlanRecord>, run: watch::Sender<RunRecord>, cancel: CancellationToken) {
-        let id = run.borrow().id.clone();
-        let _ = self.inner.save_run(&run.borrow().clone()).await;
+    async fn perform(
+        &self,
+        plan: Arc<PlanRecord>,
+        run: watch::Sender<RunRecord>,
+        cancel: CancellationToken,
+    ) {
+        let first = run.borrow().clone();
+        let id = first.id.clone();
+        if let Err(error) = self.inner.save_run(&first).await {
+            tracing::error!(run = %id, %error, "the run could not be written down");
+        }
         let mut performance = Performance {
             inner: &self.inner,
             steps: &plan.plan.steps,
@@ -127,8 +160,11 @@ impl Handle {
             began: std::time::Instant::now(),
         };
         performance.copy(self, &plan, cancel.clone()).await;
-        let Performance { failed, trouble, .. } = performance;
-        self.conclude(&plan, &run, failed, trouble, cancel.is_cancelled()).await;
+        let Performance {
+            failed, trouble, ..
+        } = performance;
+        self.conclude(&plan, &run, failed, trouble, cancel.is_cancelled())
+            .await;
     }
 
     /// Ends a run: its state, the documents, what is remembered of the image set.
@@ -150,13 +186,27 @@ impl Handle {
         let (state, message) = match (trouble, published) {
             (Some(error), _) => (RunState::Failed, error.to_string()),
             (None, Err(error)) => (RunState::Failed, error.to_string()),
-            (None, Ok(())) if stopped && inner.stop.is_cancelled() => {
-                (RunState::Interrupted, "the daemon was stopped; the next run goes on from here".to_owned())
-            }
-            (None, Ok(())) if stopped && cancelled => (RunState::Cancelled, "ended by request; what landed stays".to_owned()),
+            (None, Ok(())) if stopped && inner.stop.is_cancelled() => (
+                RunState::Interrupted,
+                "the daemon was stopped; the next run goes on from here".to_owned(),
+            ),
+            (None, Ok(())) if stopped && cancelled => (
+                RunState::Cancelled,
+                "ended by request; what landed stays".to_owned(),
+            ),
             (None, Ok(())) if failures.is_empty() => (RunState::Succeeded, String::new()),
-            (None, Ok(())) if done == 0 => (RunState::Failed, format!("none of {} images landed", plan.plan.steps.len())),
-            (None, Ok(())) => (RunState::Partial, format!("{} of {} images did not land", failures.len(), plan.plan.steps.len())),
+            (None, Ok(())) if done == 0 => (
+                RunState::Failed,
+                format!("none of {} images landed", plan.plan.steps.len()),
+            ),
+            (None, Ok(())) => (
+                RunState::Partial,
+                format!(
+                    "{} of {} images did not land",
+                    failures.len(),
+                    plan.plan.steps.len()
+                ),
+            ),
         };
         run.send_modify(|record| {
             record.state = state;
@@ -193,12 +243,20 @@ impl Performance<'_> {
             return;
         }
         let settings = &self.inner.settings;
-        let larder = Pantry { store: self.inner.store.clone(), handle: handle.clone(), set: plan.plan.set.clone() };
+        let larder = Pantry {
+            store: self.inner.store.clone(),
+            handle: handle.clone(),
+            set: plan.plan.set.clone(),
+        };
         let engine = Engine {
             source: self.inner.source.clone(),
             mirror: self.inner.mirror.clone(),
             larder: Arc::new(larder),
-            limits: Limits { images: settings.parallel_images, blobs: settings.parallel_blobs, retries: settings.retries },
+            limits: Limits {
+                images: settings.parallel_images,
+                blobs: settings.parallel_blobs,
+                retries: settings.retries,
+            },
             stop: cancel,
             abandon: self.inner.abandon.clone(),
         };
@@ -332,29 +390,44 @@ fn run_id(now: Timestamp, plan: &PlanRecord, taken: impl Fn(&str) -> bool) -> St
     let time = now.strftime("%Y%m%dT%H%M%SZ");
     let base = format!("{time}-{}", plan.plan.id.0.get(..6).unwrap_or_default());
     let numbered = (2..).map(|n| format!("{base}-{n}"));
-    std::iter::once(base.clone()).chain(numbered).find(|id| !taken(id)).unwrap_or(base)
+    std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|id| !taken(id))
+        .unwrap_or(base)
 }
 
 impl Inner {
     pub(super) async fn save_run(&self, record: &RunRecord) -> Result<(), Error> {
         let (record, keep) = (record.clone(), self.settings.keep_runs);
-        self.on_store(move |store| store.put_run(&record, keep)).await
+        self.on_store(move |store| store.put_run(&record, keep))
+            .await
     }
 
     /// Remembers how a run left its image set and its plan.
     async fn note_run(&self, plan: &Arc<PlanRecord>, run: &RunRecord) {
         let set = &plan.plan.set;
         let whole = run.state == RunState::Succeeded;
-        let applied = PlanRecord { applied: whole, run: Some(run.id.clone()), ..plan.as_ref().clone() };
+        let applied = PlanRecord {
+            applied: whole,
+            run: Some(run.id.clone()),
+            ..plan.as_ref().clone()
+        };
         let keep = self.settings.keep_plans;
         let stored = applied.clone();
-        if let Err(error) = self.on_store(move |store| store.put_plan(&stored, keep)).await {
+        if let Err(error) = self
+            .on_store(move |store| store.put_plan(&stored, keep))
+            .await
+        {
             tracing::error!(%error, "a plan's outcome could not be kept");
         }
         self.with_set(set, |state| {
             state.active = None;
             state.last_run = Some(run.clone());
-            if state.plan.as_ref().is_some_and(|p| p.plan.id == applied.plan.id) {
+            if state
+                .plan
+                .as_ref()
+                .is_some_and(|p| p.plan.id == applied.plan.id)
+            {
                 state.plan = Some(Arc::new(applied));
             }
         });
@@ -371,13 +444,26 @@ impl Inner {
             state.record.applied_document = Some(plan.document.clone());
             state.record.applied_revision = Some(plan.plan.revision.clone());
             state.record.pins = plan.pins.clone();
-            let resolved = state.resolution().filter(|r| r.document == plan.document).cloned();
+            let resolved = state
+                .resolution()
+                .filter(|r| r.document == plan.document)
+                .cloned();
             if let Some(resolved) = resolved {
                 let kept = keep_stalled(&state.record.wanted, &resolved.desired.images, plan);
-                state.record.wanted = resolved.desired.images.iter().cloned().chain(kept).collect();
+                state.record.wanted = resolved
+                    .desired
+                    .images
+                    .iter()
+                    .cloned()
+                    .chain(kept)
+                    .collect();
             }
             state.setbacks = 0;
-            if state.last_run.as_ref().is_some_and(|run| run.plan != plan.plan.id) {
+            if state
+                .last_run
+                .as_ref()
+                .is_some_and(|run| run.plan != plan.plan.id)
+            {
                 state.last_run = None;
             }
         });
@@ -392,12 +478,20 @@ fn keep_stalled(
     plan: &PlanRecord,
 ) -> Vec<crate::model::desired::Wanted> {
     let now: HashSet<(Repository, Tag, Digest)> = places(now);
-    let gone: HashSet<String> = plan.plan.unwanted.iter().map(|u| u.target.to_string()).collect();
+    let gone: HashSet<String> = plan
+        .plan
+        .unwanted
+        .iter()
+        .map(|u| u.target.to_string())
+        .collect();
     before
         .iter()
         .filter(|w| !now.contains(&(w.target.clone(), w.tag.clone(), w.digest.clone())))
         .filter(|w| !gone.contains(&w.target_reference().to_string()))
-        .filter(|w| !now.iter().any(|(target, tag, _)| *target == w.target && *tag == w.tag))
+        .filter(|w| {
+            !now.iter()
+                .any(|(target, tag, _)| *target == w.target && *tag == w.tag)
+        })
         .cloned()
         .collect()
 }

@@ -106,7 +106,9 @@ impl SetState {
 
     /// The last resolution, if it is of the present document.
     pub(super) fn resolution(&self) -> Option<&Arc<Resolved>> {
-        self.resolved.as_ref().filter(|r| Some(&r.document) == self.document.as_ref())
+        self.resolved
+            .as_ref()
+            .filter(|r| Some(&r.document) == self.document.as_ref())
     }
 
     /// What it wants in the mirror, as far as is known: by its last resolution, else by its last applied plan.
@@ -118,7 +120,13 @@ impl SetState {
     }
 
     /// Takes in what the directory says now; whether the document is another one.
-    pub(super) fn observe(&mut self, file: &str, set: Option<ImageSet>, problems: Vec<Problem>, revision: &str) -> bool {
+    pub(super) fn observe(
+        &mut self,
+        file: &str,
+        set: Option<ImageSet>,
+        problems: Vec<Problem>,
+        revision: &str,
+    ) -> bool {
         let document = set.as_ref().map(|s| plan::document_digest(s).to_string());
         let changed = self.removed || self.document != document;
         self.file = file.to_owned();
@@ -138,16 +146,26 @@ impl SetState {
 
 /// What every other image set claims in the mirror.
 pub(super) fn claims(sets: &BTreeMap<SetName, SetState>, but: &SetName) -> Claims {
-    let others = sets.iter().filter(|(name, state)| *name != but && !state.removed);
+    let others = sets
+        .iter()
+        .filter(|(name, state)| *name != but && !state.removed);
     others
         .flat_map(|(name, state)| state.wants().iter().map(move |w| (name, w)))
-        .map(|(name, w)| ((w.target.clone(), w.tag.clone()), (name.clone(), w.source.clone(), w.digest.clone())))
+        .map(|(name, w)| {
+            (
+                (w.target.clone(), w.tag.clone()),
+                (name.clone(), w.source.clone(), w.digest.clone()),
+            )
+        })
         .collect()
 }
 
 /// The places that an image set wants filled, to tell whether a step is still wanted.
 pub(super) fn places(wanted: &[Wanted]) -> HashSet<(Repository, Tag, crate::model::image::Digest)> {
-    wanted.iter().map(|w| (w.target.clone(), w.tag.clone(), w.digest.clone())).collect()
+    wanted
+        .iter()
+        .map(|w| (w.target.clone(), w.tag.clone(), w.digest.clone()))
+        .collect()
 }
 
 /// A run under way, for those who follow it.

@@ -17,8 +17,18 @@ struct Claim {
     message: String,
 }
 
-fn claim(kind: &'static str, holds: bool, reason: impl Into<String>, message: impl Into<String>) -> Claim {
-    Claim { kind, holds, reason: reason.into(), message: message.into() }
+fn claim(
+    kind: &'static str,
+    holds: bool,
+    reason: impl Into<String>,
+    message: impl Into<String>,
+) -> Claim {
+    Claim {
+        kind,
+        holds,
+        reason: reason.into(),
+        message: message.into(),
+    }
 }
 
 /// A cause that holds.
@@ -47,8 +57,21 @@ pub(super) fn refresh_daemon(state: &mut State, now: Timestamp) {
     }
     let ready = match claims.first() {
         Some(first) => claim("Ready", false, first.reason.clone(), first.message.clone()),
-        None if state.revision.is_none() => claim("Ready", false, "Starting", "the directory has not been looked at yet"),
-        None => claim("Ready", true, "Watching", format!("watching at {}", state.revision.as_deref().unwrap_or_default())),
+        None if state.revision.is_none() => claim(
+            "Ready",
+            false,
+            "Starting",
+            "the directory has not been looked at yet",
+        ),
+        None => claim(
+            "Ready",
+            true,
+            "Watching",
+            format!(
+                "watching at {}",
+                state.revision.as_deref().unwrap_or_default()
+            ),
+        ),
     };
     claims.insert(0, ready);
     state.conditions = dated(claims, &state.conditions, now);
@@ -56,12 +79,20 @@ pub(super) fn refresh_daemon(state: &mut State, now: Timestamp) {
 
 fn dated(claims: Vec<Claim>, before: &[Condition], now: Timestamp) -> Vec<Condition> {
     let since = |c: &Claim| {
-        let same = before.iter().find(|b| b.kind == c.kind && b.holds == c.holds && b.reason == c.reason);
+        let same = before
+            .iter()
+            .find(|b| b.kind == c.kind && b.holds == c.holds && b.reason == c.reason);
         same.map_or(now, |b| b.since)
     };
     let mut conditions: Vec<Condition> = claims
         .into_iter()
-        .map(|c| Condition { since: since(&c), kind: c.kind.to_owned(), holds: c.holds, reason: c.reason, message: c.message })
+        .map(|c| Condition {
+            since: since(&c),
+            kind: c.kind.to_owned(),
+            holds: c.holds,
+            reason: c.reason,
+            message: c.message,
+        })
         .collect();
     conditions[1..].sort_by(|a, b| a.kind.cmp(&b.kind));
     conditions
@@ -75,12 +106,28 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         causes.push(cause("Removed", "FileGone", message));
         return causes;
     }
-    let errors: Vec<_> = state.problems.iter().filter(|p| p.severity == Severity::Error).collect();
+    let errors: Vec<_> = state
+        .problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .collect();
     if let Some(first) = errors.first() {
         let more = counted(errors.len() - 1, "more problem");
-        let place = if first.line == 0 { first.file.clone() } else { format!("{}:{}:{}", first.file, first.line, first.column) };
-        let path = if first.path.is_empty() { String::new() } else { format!("{}: ", first.path) };
-        causes.push(cause("Invalid", "FileInvalid", format!("{place}: {path}{}{more}", first.message)));
+        let place = if first.line == 0 {
+            first.file.clone()
+        } else {
+            format!("{}:{}:{}", first.file, first.line, first.column)
+        };
+        let path = if first.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", first.path)
+        };
+        causes.push(cause(
+            "Invalid",
+            "FileInvalid",
+            format!("{place}: {path}{}{more}", first.message),
+        ));
     }
     if let Some(failure) = &state.failure {
         causes.push(cause("PlanFailed", failure.reason, &failure.message));
@@ -90,30 +137,58 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
 }
 
 fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
-    if let Some(plan) = state.plan.as_ref().filter(|p| Some(&p.document) == state.document.as_ref()) {
+    if let Some(plan) = state
+        .plan
+        .as_ref()
+        .filter(|p| Some(&p.document) == state.document.as_ref())
+    {
         if let Some(first) = plan.plan.unresolved.first() {
             let more = counted(plan.plan.unresolved.len() - 1, "more entry");
-            causes.push(cause("Unresolved", "EntriesUnresolved", format!("{}: {}{more}", first.subject, first.reason)));
+            causes.push(cause(
+                "Unresolved",
+                "EntriesUnresolved",
+                format!("{}: {}{more}", first.subject, first.reason),
+            ));
         }
         if !plan.plan.unsupported.is_empty() {
-            let sentences: Vec<&str> = plan.plan.unsupported.iter().map(|(_, s)| s.as_str()).collect();
-            causes.push(cause("Unsupported", "StanzaNotMirrored", sentences.join("; ")));
+            let sentences: Vec<&str> = plan
+                .plan
+                .unsupported
+                .iter()
+                .map(|(_, s)| s.as_str())
+                .collect();
+            causes.push(cause(
+                "Unsupported",
+                "StanzaNotMirrored",
+                sentences.join("; "),
+            ));
         }
         if plan.plan.signatures_ignored {
-            let message = "releases are mirrored without a look at their signatures, as the settings say";
+            let message =
+                "releases are mirrored without a look at their signatures, as the settings say";
             causes.push(cause("SignaturesIgnored", "SettingsSaySo", message));
         }
         if plan.pending != Pending::No && !plan.applied && state.active.is_none() {
             let short = plan.plan.id.short();
             let (reason, why) = match plan.pending {
                 Pending::Manual => ("Manual", "this image set is applied by hand"),
-                Pending::MaxBytes => ("MaxBytes", "it downloads more than `max_bytes` allows without a person"),
-                Pending::OnRefresh => ("OnRefresh", "upstream moved without a commit and `on_refresh` is `plan`"),
+                Pending::MaxBytes => (
+                    "MaxBytes",
+                    "it downloads more than `max_bytes` allows without a person",
+                ),
+                Pending::OnRefresh => (
+                    "OnRefresh",
+                    "upstream moved without a commit and `on_refresh` is `plan`",
+                ),
                 Pending::Preview | Pending::No => ("Preview", "it is a preview"),
             };
             let waits = !plan.plan.is_empty() || plan.documents.iter().any(|d| d.before != d.after);
             if waits {
-                causes.push(cause("Waiting", reason, format!("plan {short} waits: {why}; `imagesetd apply {short}` applies it")));
+                causes.push(cause(
+                    "Waiting",
+                    reason,
+                    format!("plan {short} waits: {why}; `imagesetd apply {short}` applies it"),
+                ));
             }
         }
     }
@@ -125,8 +200,16 @@ fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
             RunState::Interrupted => "Interrupted",
             RunState::Running | RunState::Succeeded => return,
         };
-        let first = run.failures.first().map(|f| format!("; {}: {}", f.image, f.cause)).unwrap_or_default();
-        causes.push(cause("CopyFailed", reason, format!("run {}: {}{first}", run.id, run.message)));
+        let first = run
+            .failures
+            .first()
+            .map(|f| format!("; {}: {}", f.image, f.cause))
+            .unwrap_or_default();
+        causes.push(cause(
+            "CopyFailed",
+            reason,
+            format!("run {}: {}{first}", run.id, run.message),
+        ));
     }
 }
 
@@ -142,25 +225,59 @@ fn counted(more: usize, what: &str) -> String {
 /// Puts Ready, Reconciling and Stalled before their causes.
 fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
     let informs = |c: &Claim| c.kind == "SignaturesIgnored";
-    let in_the_way = causes.iter().find(|c| !informs(c)).map(|c| (c.kind, c.reason.clone(), c.message.clone()));
+    let in_the_way = causes
+        .iter()
+        .find(|c| !informs(c))
+        .map(|c| (c.kind, c.reason.clone(), c.message.clone()));
     let working = state.active.is_some() || state.busy || state.due.is_some();
     let passing = state.failure.as_ref().is_some_and(|f| f.transient)
-        || state.last_run.as_ref().is_some_and(|r| matches!(r.state, RunState::Partial | RunState::Failed | RunState::Interrupted));
+        || state.last_run.as_ref().is_some_and(|r| {
+            matches!(
+                r.state,
+                RunState::Partial | RunState::Failed | RunState::Interrupted
+            )
+        });
     let mut claims = Vec::new();
     let ready = match &in_the_way {
         _ if state.active.is_some() => claim("Ready", false, "Copying", "a run is under way"),
         Some((_, reason, message)) => claim("Ready", false, reason.clone(), message.clone()),
-        None if working => claim("Ready", false, "Planning", "what is wanted is being compared with the mirror"),
-        None if state.plan.is_none() => claim("Ready", false, "Starting", "nothing has been planned yet"),
-        None => claim("Ready", true, "Mirrored", format!("the mirror holds {}", state.record.applied_revision.as_deref().unwrap_or("what is asked for"))),
+        None if working => claim(
+            "Ready",
+            false,
+            "Planning",
+            "what is wanted is being compared with the mirror",
+        ),
+        None if state.plan.is_none() => {
+            claim("Ready", false, "Starting", "nothing has been planned yet")
+        }
+        None => claim(
+            "Ready",
+            true,
+            "Mirrored",
+            format!(
+                "the mirror holds {}",
+                state
+                    .record
+                    .applied_revision
+                    .as_deref()
+                    .unwrap_or("what is asked for")
+            ),
+        ),
     };
     claims.push(ready);
     if working || (passing && !state.removed && state.is_usable()) {
         let message = match (working, state.next_refresh) {
-            (false, Some(at)) => format!("it is tried again at {at}", at = at.strftime("%H:%M:%SZ")),
+            (false, Some(at)) => {
+                format!("it is tried again at {at}", at = at.strftime("%H:%M:%SZ"))
+            }
             _ => "work is under way".to_owned(),
         };
-        claims.push(claim("Reconciling", true, if working { "Working" } else { "Retrying" }, message));
+        claims.push(claim(
+            "Reconciling",
+            true,
+            if working { "Working" } else { "Retrying" },
+            message,
+        ));
     } else if let Some((kind, reason, message)) = in_the_way
         && !matches!(kind, "Removed" | "Waiting")
     {

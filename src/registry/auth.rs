@@ -356,3 +356,216 @@ fn alias(host: &str) -> &str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(documents: &[&str]) -> Credentials {
+        let parse = |(n, text): (usize, &&str)| {
+            AuthFile::parse(Path::new(&format!("/{n}.json")), text.as_bytes()).unwrap()
+        };
+        Credentials {
+            files: documents.iter().enumerate().map(parse).collect(),
+        }
+    }
+
+    /// Entry, file and user that are found.
+    fn find(credentials: &Credentials, repository: &str) -> Option<(String, String, String)> {
+        let found = credentials.find(&repository.parse().unwrap()).unwrap()?;
+        let user = match found.credential {
+            Credential::Password { user, .. } => user,
+            Credential::IdentityToken(_) => "<token>".to_owned(),
+        };
+        Some((
+            found.entry.to_string(),
+            found.file.display().to_string(),
+            user,
+        ))
+    }
+
+    fn some(entry: &str, file: &str, user: &str) -> Option<(String, String, String)> {
+        Some((entry.to_owned(), file.to_owned(), user.to_owned()))
+    }
+
+    #[test]
+    fn the_longest_path_of_the_first_file_that_has_any_wins() {
+        let first = r#"{"auths":{
+            "quay.io":{"username":"host","password":"p"},
+            "quay.io/ns":{"username":"ns","password":"p"},
+            "quay.io/ns/app":{"auth":"YXBwOnA6cQ=="},
+            "reg.lan:5000":{"username":"port","password":""},
+            "only.helper":{}
+        }}"#;
+        let second = r#"{"auths":{
+            "quay.io/ns/app/deep":{"username":"deep","password":"p"},
+            "only.helper":{"identitytoken":"t"}
+        },"credHelpers":{"x":"y"}}"#;
+        let all = credentials(&[first, second]);
+        assert_eq!(find(&all, "quay.io/x"), some("quay.io", "/0.json", "host"));
+        assert_eq!(
+            find(&all, "quay.io/ns/x"),
+            some("quay.io/ns", "/0.json", "ns")
+        );
+        assert_eq!(
+            find(&all, "quay.io/nsx/x"),
+            some("quay.io", "/0.json", "host")
+        );
+        assert_eq!(
+            find(&all, "quay.io/ns/app/deep"),
+            some("quay.io/ns/app", "/0.json", "app")
+        );
+        assert_eq!(
+            find(&all, "reg.lan:5000/x"),
+            some("reg.lan:5000", "/0.json", "port")
+        );
+        assert_eq!(find(&all, "reg.lan/x"), None);
+        assert_eq!(
+            find(&all, "only.helper/x"),
+            some("only.helper", "/1.json", "<token>")
+        );
+    }
+
+    #[test]
+    fn docker_hub_has_many_names_in_files() {
+        for name in [
+            "https://index.docker.io/v1/",
+            "index.docker.io/v1/",
+            "docker.io",
+            "registry-1.docker.io",
+            "http://docker.io",
+        ] {
+            let file = format!(r#"{{"auths":{{"{name}":{{"username":"u","password":"p"}}}}}}"#);
+            assert_eq!(
+                find(&credentials(&[&file]), "docker.io/library/redis"),
+                some(name, "/0.json", "u")
+            );
+        }
+        let both = r#"{"auths":{"https://index.docker.io/v1/":{"username":"old","password":"p"},
+            "docker.io":{"username":"new","password":"p"},"docker.io/library":{"username":"lib","password":"p"}}}"#;
+        let both = credentials(&[both]);
+        assert_eq!(
+            find(&both, "docker.io/a/b"),
+            some("docker.io", "/0.json", "new")
+        );
+        assert_eq!(
+            find(&both, "docker.io/library/b"),
+            some("docker.io/library", "/0.json", "lib")
+        );
+    }
+
+    #[test]
+    fn a_password_keeps_its_colons_and_loses_dockers_padding() {
+        let secret = |auth: &str| match decode(&Secret::new(auth)) {
+            Some(Credential::Password { user, password }) => (user, password.expose().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(secret("YXBwOnA6cQ=="), ("app".to_owned(), "p:q".to_owned()));
+        assert_eq!(secret("dTpwAAA="), ("u".to_owned(), "p".to_owned()));
+    }
+
+    #[test]
+    fn a_broken_entry_counts_only_where_it_is_needed() {
+        let all = credentials(&[
+            r#"{"auths":{"a.lan":{"auth":"c2VjcmV0"},"b.lan":{"auth":"%%hunter2"},"c.lan":{"auth":"dTpw"}}}"#,
+        ]);
+        for host in ["a.lan", "b.lan"] {
+            let repository = format!("{host}/x").parse().unwrap();
+            let message = all.find(&repository).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("the entry `{host}` of /0.json")),
+                "{message}"
+            );
+            assert!(!message.contains("hunter2") && !message.contains("secret"));
+        }
+        assert_eq!(find(&all, "c.lan/x"), some("c.lan", "/0.json", "u"));
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_never_quoted() {
+        let parse = |text: &str| AuthFile::parse(Path::new("/a.json"), text.as_bytes());
+        for text in [
+            "{\"auths\":{\"a\":\"hunter2\"}}",
+            "{\"auths\":[\"hunter2\"]}",
+            "hunter2",
+            "{\"auths\":{\"a\":{\"auth\":\"hunter2\"",
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(
+                message.contains("/a.json") && !message.contains("hunter2"),
+                "{message}"
+            );
+        }
+        assert!(parse("").is_ok() && parse("{\"auths\":null}").is_ok());
+        let shown = format!(
+            "{:?}",
+            credentials(&[r#"{"auths":{"a.lan":{"auth":"dTpodW50ZXIy"}}}"#])
+        );
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("dTpodW50ZXIy") && shown.contains("***")
+        );
+    }
+
+    #[test]
+    fn files_are_looked_for_where_podman_looks() {
+        let variables = |pairs: &'static [(&str, &str)]| {
+            let find = |name: &str| {
+                pairs
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, v)| v.into())
+            };
+            let files = Places::new(None, find).files();
+            files
+                .iter()
+                .map(|f| f.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            variables(&[
+                ("XDG_RUNTIME_DIR", "/run/u"),
+                ("XDG_CONFIG_HOME", "/c"),
+                ("HOME", "/h")
+            ]),
+            [
+                "/run/u/containers/auth.json",
+                "/c/containers/auth.json",
+                "/h/.docker/config.json"
+            ]
+        );
+        assert_eq!(
+            variables(&[
+                ("HOME", "/h"),
+                ("XDG_RUNTIME_DIR", ""),
+                ("DOCKER_CONFIG", "/d")
+            ]),
+            ["/h/.config/containers/auth.json", "/d/config.json"]
+        );
+        assert_eq!(
+            variables(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/h")]),
+            ["/a"]
+        );
+        let named = Places::new(Some("/b".into()), |_| Some("/x".into()));
+        assert_eq!(named.files(), [PathBuf::from("/b")]);
+        assert!(variables(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_named_file_has_to_exist_and_others_need_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("auth.json");
+        let named = Places::new(Some(missing.clone()), |_| None);
+        assert!(matches!(
+            Credentials::load(&named),
+            Err(CredentialsError::Missing { .. })
+        ));
+        let home = Some(folder.path().as_os_str().to_owned());
+        let places = Places::new(None, |name| home.clone().filter(|_| name == "HOME"));
+        assert_eq!(Credentials::load(&places).unwrap().files().len(), 2);
+        std::fs::write(&missing, vec![b' '; MAX_FILE_BYTES as usize + 1]).unwrap();
+        assert!(matches!(
+            Credentials::load(&named),
+            Err(CredentialsError::TooLarge { .. })
+        ));
+    }
+}

@@ -153,3 +153,132 @@ fn timestamp(text: &str) -> Option<SystemTime> {
     let since = text.parse::<jiff::Timestamp>().ok()?.as_duration();
     SystemTime::UNIX_EPOCH.checked_add(since.try_into().ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&str]) -> Option<Challenge> {
+        let pairs = values
+            .iter()
+            .map(|v| (header::WWW_AUTHENTICATE, v.parse().unwrap()));
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, value);
+        }
+        Challenge::read(&headers)
+    }
+
+    fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Option<Challenge> {
+        Some(Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(str::to_owned),
+            scopes: Scopes(scopes.iter().map(|s| (*s).to_owned()).collect()),
+        })
+    }
+
+    #[test]
+    fn challenges_are_read_in_all_their_spellings() {
+        let realm = "https://auth.lan/token";
+        assert_eq!(
+            read(&[
+                r#"Bearer realm="https://auth.lan/token",service="reg.lan",scope="repository:a:pull,push repository:b:pull""#
+            ]),
+            bearer(
+                realm,
+                Some("reg.lan"),
+                &["repository:a:pull,push", "repository:b:pull"]
+            )
+        );
+        assert_eq!(
+            read(&[r#"bearer  REALM = "https://auth.lan/token" , error="x \"y\", z""#]),
+            bearer(realm, None, &[])
+        );
+        assert_eq!(
+            read(&["Basic realm=\"r\", Bearer realm=https://auth.lan/token"]),
+            bearer(realm, None, &[])
+        );
+        assert_eq!(
+            read(&["Negotiate", "Basic realm=\"Registry Realm\""]),
+            Some(Challenge::Basic)
+        );
+        assert_eq!(read(&["Basic"]), Some(Challenge::Basic));
+    }
+
+    #[test]
+    fn what_is_no_challenge_is_none() {
+        for text in [
+            "",
+            "Negotiate",
+            "Bearer",
+            "Bearer service=\"x\"",
+            "=",
+            "\"",
+            ",,,",
+            "Bearer \"=",
+        ] {
+            assert_eq!(read(&[text]), None, "{text}");
+        }
+        assert_eq!(
+            read(&["Bearer realm=\"unclosed"]),
+            bearer("unclosed", None, &[])
+        );
+    }
+
+    #[test]
+    fn hostile_challenges_never_panic() {
+        proptest::proptest!(|(text in "[ -~]{0,60}")| {
+            read(&[&text]);
+        });
+        proptest::proptest!(|(text in "(Bearer |Basic |[a-z]=|\"|\\\\|,| |é)*")| {
+            parse(&text);
+        });
+    }
+
+    fn lifetime(json: &str, served: Option<&str>, now: &str) -> u64 {
+        let answer: TokenAnswer = serde_json::from_str(json).unwrap();
+        let time = |text: &str| timestamp(text).unwrap();
+        answer.lifetime(served.map(time), time(now)).as_secs()
+    }
+
+    #[test]
+    fn a_token_lasts_as_long_as_its_service_says_by_its_own_clock() {
+        let issued = r#"{"token":"t","expires_in":300,"issued_at":"2026-01-01T00:00:00.5Z"}"#;
+        // A minute old, by the service's clock; the clock here is a day off.
+        assert_eq!(
+            lifetime(
+                issued,
+                Some("2026-01-01T00:01:00.5Z"),
+                "2026-01-02T00:00:00Z"
+            ),
+            240
+        );
+        assert_eq!(lifetime(issued, None, "2026-01-01T00:00:10.5Z"), 290);
+        // Issued in the future or long ago: the clocks disagree.
+        assert_eq!(lifetime(issued, None, "2025-12-31T00:00:00Z"), 300);
+        assert_eq!(lifetime(issued, None, "2026-01-05T00:00:00Z"), 300);
+        let now = "2026-01-01T00:00:00Z";
+        assert_eq!(lifetime(r#"{"token":"t"}"#, None, now), 60);
+        assert_eq!(lifetime(r#"{"expires_in":0}"#, None, now), 60);
+        assert_eq!(lifetime(r#"{"expires_in":-5}"#, None, now), 60);
+        assert_eq!(lifetime(r#"{"expires_in":1e300}"#, None, now), 86_400);
+        assert_eq!(
+            lifetime(r#"{"expires_in":9,"issued_at":"x"}"#, None, now),
+            9
+        );
+    }
+
+    #[test]
+    fn the_token_is_found_under_either_name_and_never_shown() {
+        let token = |json: &str| {
+            let answer: TokenAnswer = serde_json::from_str(json).unwrap();
+            answer
+                .token()
+                .map(|t| (t.expose().to_owned(), format!("{t:?}")))
+        };
+        let found = Some(("x".to_owned(), "***".to_owned()));
+        assert_eq!(token(r#"{"token":"x"}"#), found);
+        assert_eq!(token(r#"{"token":"","access_token":"x"}"#), found);
+        assert_eq!(token(r#"{"token":""}"#), None);
+    }
+}

@@ -352,7 +352,7 @@ pub struct Refused {
 }
 
 /// One of a registry's own errors (OCI distribution spec, "Error codes").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostic {
     /// For instance `MANIFEST_BLOB_UNKNOWN`; empty where the answer has only a text.
     pub code: String,
@@ -398,7 +398,8 @@ impl Diagnostic {
         };
         if !body.errors.is_empty() {
             let errors = body.errors.iter().take(MAX_DIAGNOSTICS);
-            return errors.map(Self::of_value).collect();
+            let read = errors.map(Self::of_value);
+            return read.filter(|d| *d != Diagnostic::default()).collect();
         }
         let texts = [
             body.message,
@@ -627,5 +628,93 @@ impl Error {
     fn is_about_token(&self) -> bool {
         self.refused()
             .is_some_and(|r| matches!(r.task, Task::Token(..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "sha256:0da6316466d60a3a4535d5fed3589feb0391989982fba59d47d4c729912d6363";
+
+    fn refused(status: u16, body: &str, login: Login, index: bool) -> Error {
+        Error::Refused(Box::new(Refused {
+            task: Task::PushManifest {
+                repository: "reg.lan/a".parse().unwrap(),
+                name: Selector::Tag("v1".parse().unwrap()),
+                index,
+            },
+            host: "reg.lan".to_owned(),
+            status: StatusCode::from_u16(status).unwrap(),
+            diagnostics: Diagnostic::read(body.as_bytes()),
+            retry_after: None,
+            login,
+            outlived: false,
+        }))
+    }
+
+    #[test]
+    fn a_refusal_says_what_who_why_and_what_to_do() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"not\nallowed","detail":[{"Type":"repository"}]}]}"#;
+        let entry = Login::Entry("reg.lan".into(), "/run/auth.json".into());
+        assert_eq!(
+            refused(403, body, entry, false).to_string(),
+            "pushing manifest reg.lan/a:v1: reg.lan answered 403 Forbidden (DENIED: not allowed); it was asked with the entry \
+             `reg.lan` of /run/auth.json: log in again with `podman login reg.lan`, or have the account allowed to do this"
+        );
+        let nobody = Login::Anonymous(vec!["/a".into(), "/b".into()]);
+        assert_eq!(
+            refused(401, "<html>no</html>", nobody, false).to_string(),
+            "pushing manifest reg.lan/a:v1: reg.lan answered 401 Unauthorized; no entry for it is in /a, /b: log in with \
+             `podman login reg.lan`, or name the file that has one"
+        );
+    }
+
+    #[test]
+    fn missing_blobs_are_found_in_either_form_of_detail() {
+        let other = D.replace('0', "1");
+        let body = format!(
+            r#"{{"errors":[{{"code":"MANIFEST_BLOB_UNKNOWN","message":"m","detail":"{D}"}},
+                {{"code":"MANIFEST_BLOB_UNKNOWN","detail":{{"Digest":"{other}","digest":"{D}"}}}},
+                {{"code":"OTHER","detail":"{}"}}]}}"#,
+            D.replace('0', "2")
+        );
+        let error = refused(400, &body, Login::Elsewhere, true);
+        let mut expected: Vec<Digest> = vec![D.parse().unwrap(), other.parse().unwrap()];
+        expected.sort();
+        assert_eq!(error.missing_blobs(), expected);
+        assert!(error.is_sparse_index_refusal() && !error.is_transient());
+        assert!(!refused(400, &body, Login::Elsewhere, false).is_sparse_index_refusal());
+        assert!(!refused(500, &body, Login::Elsewhere, true).is_sparse_index_refusal());
+    }
+
+    #[test]
+    fn bodies_that_are_not_the_specifications_are_read_for_their_text() {
+        let text = |body: &str| {
+            let found = Diagnostic::read(body.as_bytes());
+            found.iter().map(Diagnostic::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            text(r#"{"details":"incorrect username or password"}"#),
+            ["incorrect username or password"]
+        );
+        assert_eq!(
+            text(r#"{"error":"invalid_grant","error_description":"gone"}"#),
+            ["gone"]
+        );
+        assert_eq!(text("too many requests\n"), ["too many requests"]);
+        assert_eq!(text(r#"{"errors":[{"code":"X"},7]}"#), ["X"]);
+        for silent in ["", "<html><body>502</body></html>", "{}", "{\"errors\":[]}"] {
+            assert!(text(silent).is_empty(), "{silent}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_reasons_is_counted() {
+        let one =
+            format!(r#"{{"code":"MANIFEST_BLOB_UNKNOWN","message":"unknown","detail":"{D}"}}"#);
+        let body = format!(r#"{{"errors":[{}]}}"#, vec![one; 40].join(","));
+        let message = refused(400, &body, Login::Elsewhere, true).to_string();
+        assert!(message.ends_with("unknown, and 37 more)"), "{message}");
     }
 }

@@ -400,3 +400,189 @@ pub(super) fn printable(text: &str, max: usize) -> String {
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "sha256:0da6316466d60a3a4535d5fed3589feb0391989982fba59d47d4c729912d6363";
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    fn repository(text: &str) -> Repository {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn requests_go_where_the_specification_says() {
+        let r = repository("reg.lan:5000/a/b");
+        let digest: Digest = D.parse().unwrap();
+        let by_tag = Selector::Tag("v1".parse().unwrap());
+        let path = |request: Request| match request.address {
+            Address::Path(path) => format!("{} {path}", request.method),
+            Address::Url(url) => format!("{} {url}", request.method),
+        };
+        let other = repository("reg.lan:5000/c");
+        assert_eq!(
+            [
+                path(Request::manifest(Method::HEAD, &r, &by_tag)),
+                path(Request::manifest(
+                    Method::GET,
+                    &r,
+                    &Selector::Digest(digest.clone())
+                )),
+                path(Request::tags(&r)),
+                path(Request::blob(&r, &digest)),
+                path(Request::begin_upload(&r, None)),
+                path(Request::begin_upload(&r, Some((&digest, &other)))),
+                path(Request::upload(
+                    &r,
+                    &url("https://u.lan/x?_state=a%2Fb%3D"),
+                    &digest,
+                    1
+                )),
+            ],
+            [
+                "HEAD v2/a/b/manifests/v1".to_owned(),
+                format!("GET v2/a/b/manifests/{D}"),
+                "GET v2/a/b/tags/list?n=1000".to_owned(),
+                format!("GET v2/a/b/blobs/{D}"),
+                "POST v2/a/b/blobs/uploads/".to_owned(),
+                format!("POST v2/a/b/blobs/uploads/?mount={D}&from=c"),
+                format!("PUT https://u.lan/x?_state=a%2Fb%3D&digest={D}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mount_asks_for_both_repositories_and_the_same_one_once() {
+        let (a, b) = (repository("reg.lan/a"), repository("reg.lan/b"));
+        let scopes = |donor| Scopes::push(&a, donor).0.into_iter().collect::<Vec<_>>();
+        assert_eq!(
+            scopes(Some(&b)),
+            ["repository:a:pull,push", "repository:b:pull"]
+        );
+        assert_eq!(scopes(Some(&a)), ["repository:a:pull,push"]);
+    }
+
+    #[test]
+    fn locations_are_followed_as_given() {
+        let asked = url("https://reg.lan:5000/v2/a/blobs/uploads/");
+        let table = [
+            (
+                "/v2/a/blobs/uploads/1?_state=x%3D%3D&a=b",
+                "https://reg.lan:5000/v2/a/blobs/uploads/1?_state=x%3D%3D&a=b",
+            ),
+            ("1", "https://reg.lan:5000/v2/a/blobs/uploads/1"),
+            ("https://store.lan/up?s=1", "https://store.lan/up?s=1"),
+            // A TLS proxy before a registry that does not know of it.
+            ("http://reg.lan:5000/up", "https://reg.lan:5000/up"),
+            ("http://reg.lan/up", "http://reg.lan/up"),
+        ];
+        for (given, expected) in table {
+            let found = location(&asked, &headers(header::LOCATION, given));
+            assert_eq!(found.as_ref().map(Url::as_str), Some(expected));
+        }
+        for given in ["ftp://x/y", "http://[", "data:,x"] {
+            assert_eq!(location(&asked, &headers(header::LOCATION, given)), None);
+        }
+        assert_eq!(location(&asked, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn credentials_belong_to_one_origin() {
+        let table = [
+            ("https://r.lan/", "https://r.lan/v2/", true),
+            ("https://r.lan/", "https://r.lan:443/v2/", true),
+            ("https://r.lan/", "https://r.lan:444/v2/", false),
+            ("https://r.lan/", "http://r.lan/v2/", false),
+            ("https://r.lan/", "https://s.lan/v2/", false),
+            ("https://r.lan/", "https://r.lan.evil/v2/", false),
+            ("https://r.lan/", "https://r.lan@evil/v2/", false),
+            ("http://r.lan:5000/", "http://r.lan:5000/v2/", true),
+            ("http://r.lan/", "https://r.lan/v2/", true),
+            ("http://r.lan:5000/", "https://r.lan/v2/", false),
+        ];
+        for (registry, to, expected) in table {
+            assert_eq!(
+                belongs(&url(registry), &url(to)),
+                expected,
+                "{registry} {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_found_among_links_and_stays_at_its_host() {
+        let at = url("https://r.lan/v2/a/tags/list?n=2");
+        let next = |link: &str| next_page(&at, &headers(header::LINK, link));
+        let path = |text: &str| Ok(Some(Address::Path(text.to_owned())));
+        assert_eq!(
+            next(r#"</v2/a/tags/list?n=2&last=b>; rel="next""#),
+            path("v2/a/tags/list?n=2&last=b")
+        );
+        assert_eq!(
+            next(r#"<http://r.lan/x?y>; title="a"; rel=next"#),
+            path("x?y")
+        );
+        assert_eq!(next(r#"</p>; rel="prev", </n>; rel="next""#), path("n"));
+        assert_eq!(next(r#"</p>; rel="prev""#), Ok(None));
+        assert_eq!(next("<unfinished"), Ok(None));
+        assert_eq!(next("<https://evil/x>; rel=next"), Err("evil".to_owned()));
+        assert_eq!(next_page(&at, &HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn tag_lists_are_read_whatever_is_in_them() {
+        let read = |body: &str| read_tags(body.as_bytes()).map(|t| format!("{t:?}"));
+        assert_eq!(
+            read(r#"{"name":"a","tags":["b","..","a"]}"#).unwrap(),
+            "[b, a]"
+        );
+        assert_eq!(read(r#"{"name":"a","tags":null}"#).unwrap(), "[]");
+        assert_eq!(read("<html>"), None);
+        assert_eq!(read(r#"{"tags":3}"#), None);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let after = |text: &str| retry_after(&headers(header::RETRY_AFTER, text), now);
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            after("Sun, 06 Nov 1994 08:50:00 GMT"),
+            Some(Duration::from_secs(23))
+        );
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+        assert_eq!(after("-1"), None);
+    }
+
+    #[test]
+    fn texts_from_outside_stay_on_one_short_line() {
+        assert_eq!(printable("a\n\tb\u{1b}[31m\u{202e}c\0", 50), "a b[31mc");
+        assert_eq!(printable("aaaa", 3), "aaa...");
+    }
+
+    #[test]
+    fn docker_hub_is_served_by_another_host_and_loopback_is_known() {
+        let registry = |text: &str| text.parse::<Registry>().unwrap();
+        assert_eq!(host(&registry("docker.io")), "registry-1.docker.io");
+        assert_eq!(host(&registry("quay.io")), "quay.io");
+        for (text, expected) in [
+            ("localhost:5000", true),
+            ("127.0.0.9", true),
+            ("[::1]:5000", true),
+            ("10.0.0.1:5000", false),
+            ("localhost.lan", false),
+        ] {
+            assert_eq!(is_loopback(&registry(text)), expected, "{text}");
+        }
+    }
+}

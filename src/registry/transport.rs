@@ -743,3 +743,56 @@ fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Dur
         None => own,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<u64>) -> Error {
+        Error::Refused(Box::new(Refused {
+            task: Task::ListTags("reg.lan/a".parse().unwrap()),
+            host: "reg.lan".to_owned(),
+            status: StatusCode::from_u16(status).unwrap(),
+            diagnostics: Vec::new(),
+            retry_after: retry_after.map(Duration::from_secs),
+            login: Login::Elsewhere,
+            outlived: false,
+        }))
+    }
+
+    #[test]
+    fn waits_grow_are_spread_and_end() {
+        let wait = |attempt, jitter| backoff(&refused(503, None), attempt, 9, jitter);
+        let millis = |n| Some(Duration::from_millis(n));
+        assert_eq!(wait(0, 0.0), millis(125));
+        assert_eq!(wait(0, 1.0), millis(250));
+        assert_eq!(wait(3, 1.0), millis(2000));
+        assert_eq!(wait(8, 1.0), millis(30_000));
+        assert_eq!(wait(9, 1.0), None);
+    }
+
+    #[test]
+    fn a_server_that_says_when_is_asked_then_and_not_before() {
+        let wait = |after| backoff(&refused(429, Some(after)), 0, 5, 0.0);
+        assert_eq!(wait(7), Some(Duration::from_secs(7)));
+        assert_eq!(wait(0), Some(Duration::ZERO));
+        assert_eq!(wait(3600), None);
+    }
+
+    #[test]
+    fn what_will_not_change_is_not_asked_again() {
+        for status in [400, 401, 403, 404, 405, 413, 501] {
+            assert_eq!(
+                backoff(&refused(status, Some(1)), 0, 5, 0.0),
+                None,
+                "{status}"
+            );
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(
+                backoff(&refused(status, None), 0, 5, 0.0).is_some(),
+                "{status}"
+            );
+        }
+    }
+}

@@ -195,7 +195,11 @@ impl Pass {
     }
 
     fn entry<R: Read>(&mut self, path: &[u8], entry: &mut Entry<'_, R>) -> Result<(), LayerError> {
-        let kind = entry.header().entry_type();
+        // Old archives tell a directory by its name only.
+        let kind = match entry.header().entry_type() {
+            EntryType::Regular if path.ends_with(b"/") => EntryType::Directory,
+            kind => kind,
+        };
         let extended = entry.header().as_gnu().is_some_and(|h| h.is_extended());
         if kind.is_gnu_sparse() && extended {
             let unsupported = "it has a sparse file, which layers have no use for";
@@ -409,7 +413,7 @@ mod tests {
             ("etc/x", b"two"),
         ]);
         let expected = (Found::File(b"one".to_vec()), Found::NotYet);
-        assert_eq!(after(&[bytes.clone()]), expected);
+        assert_eq!(after(std::slice::from_ref(&bytes)), expected);
         assert_eq!(after(&[gzip(&bytes)]), expected);
         let (first, second) = bytes.split_at(700);
         assert_eq!(after(&[[gzip(first), gzip(second)].concat()]), expected);
@@ -498,6 +502,13 @@ mod tests {
     }
 
     #[test]
+    fn directory_of_an_old_archive_is_a_directory() {
+        let mut bytes = special(EntryType::Regular, "release-manifests/", 0, b"");
+        bytes.extend(special(EntryType::Regular, WANTED, 1, b"x"));
+        assert_eq!(after(&[bytes]).0, Found::File(b"x".to_vec()));
+    }
+
+    #[test]
     fn last_of_two_entries_wins_as_when_unpacked() {
         let bytes = layer(&[(WANTED, b"one"), (WANTED, b"two")]);
         assert_eq!(after(&[bytes]).0, Found::File(b"two".to_vec()));
@@ -579,6 +590,20 @@ mod tests {
             let count = std::cell::Cell::new(0);
             search().layer(Counting(&bytes, &count)).unwrap();
             assert_eq!(count.get(), bytes.len());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn broken_layers_do_not_panic(at in 0_usize..4096, byte: u8, cut in 0_usize..4096, packed: bool) {
+            let mut bytes = layer(&[("release-manifests/", b""), (WANTED, b"one"), (&"n".repeat(150), b"two")]);
+            if packed {
+                bytes = gzip(&bytes);
+            }
+            let (at, cut) = (at % bytes.len(), cut % bytes.len());
+            bytes[at] = byte;
+            let _ = search().layer(bytes.as_slice());
+            let _ = search().layer(&bytes[..cut]);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Asks an update service (Cincinnati, the OpenShift Update Service) for graphs.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{collections::BTreeSet, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use http::{StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
@@ -10,7 +11,7 @@ use crate::model::{
     imageset::ChannelType,
     release::{
         graph::{Graph, GraphError, MAX_GRAPH_BYTES},
-        select::GraphKey,
+        select::{GraphKey, Graphs},
         shown,
     },
 };
@@ -20,6 +21,9 @@ pub const OCP: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
 
 /// The update service of OKD.
 pub const OKD: &str = "https://origin-release.ci.openshift.org/graph";
+
+/// How many graphs are asked for side by side.
+const AT_ONCE: usize = 8;
 
 /// What a server asks to wait is heeded up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -176,7 +180,7 @@ impl UpdateService {
     /// answer that breaks off, 408, 429, 5xx) are tried again with growing pauses, or as the server asks.
     pub async fn graph(&self, key: &GraphKey) -> Result<Graph, Error> {
         let url = self.url(key);
-        let asked = Asked(format!("asking {} for {key}", public(&url)));
+        let asked = Asked(format!("asking {}", public(&url)));
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -193,6 +197,17 @@ impl UpdateService {
             tracing::debug!(%asked, attempts, ?pause, "asking the update service again");
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Fetches graphs side by side; one that cannot be had is in the answer as the sentence that says why.
+    pub async fn graphs(&self, keys: BTreeSet<GraphKey>) -> Graphs {
+        let asked = keys.into_iter().map(|key| async move {
+            let graph = self.graph(&key).await;
+            let graph = graph.map(Arc::new).map_err(|error| error.to_string());
+            (key, graph)
+        });
+        let answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
+        answers.collect().await
     }
 
     fn url(&self, key: &GraphKey) -> Url {

@@ -60,9 +60,9 @@ impl Report {
                 line: at.line,
                 column: at.column,
                 severity,
-                path: path.to_owned(),
-                message,
-                hint,
+                path: visible(path),
+                message: visible(&message),
+                hint: visible(&hint),
             });
         }
     }
@@ -480,6 +480,18 @@ impl At<'_> {
             hint.to_owned(),
         );
     }
+}
+
+/// Writes control characters as escapes: a message is one line.
+fn visible(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    let show = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(show).collect()
 }
 
 /// Whether two keys differ in letter case at most.

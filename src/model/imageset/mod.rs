@@ -17,6 +17,9 @@ mod collide;
 
 mod read;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use semver::Version;

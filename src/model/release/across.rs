@@ -24,10 +24,10 @@ use super::{
 const MAX_MINORS: u64 = 40;
 
 /// What looking for a path across channels comes to.
-pub(super) enum Across {
+pub enum Across {
     /// The path, and the graphs it was found in, those of the named channels first.
     Found(Path, Vec<(GraphKey, Arc<Graph>)>),
-    /// There is none; the sentence also names channels between that could not be read.
+    /// There is none: a sentence without a full stop, which also names channels between that could not be read.
     None(String),
     /// These graphs are needed to know.
     Needs(BTreeSet<GraphKey>),
@@ -36,7 +36,7 @@ pub(super) enum Across {
 /// Looks for a path between two versions over the graphs of the named channels, then over those between them too.
 ///
 /// `low` and `high` are the channels of the two versions; the channels between them are of the same kinds (`stable`, `eus`).
-pub(super) fn across(
+pub fn across(
     named: &[GraphKey],
     (low, from): (&GraphKey, &Version),
     (high, to): (&GraphKey, &Version),

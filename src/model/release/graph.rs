@@ -534,4 +534,18 @@ mod tests {
             Err(GraphError::TooLarge { .. })
         ));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn broken_graphs_do_not_panic(at in 0_usize..2048, byte: u8) {
+            let document = document(&["4.1.0", "4.1.1"], &[(0, 1)], &[("4.1.0", "4.1.1", "R")]);
+            let mut bytes = document.to_string().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(graph) = Graph::parse(&bytes) {
+                let edges: Vec<_> = graph.edges().collect();
+                proptest::prop_assert!(edges.iter().all(|(a, b, _)| graph.find(a).is_some() && graph.find(b).is_some()));
+            }
+        }
+    }
 }

@@ -9,11 +9,13 @@ pub mod graph;
 
 pub mod path;
 
-mod across;
+pub mod across;
 
 mod range;
 
 pub mod select;
+
+mod yaml;
 
 pub mod payload;
 
@@ -32,7 +34,7 @@ pub fn plain(version: &Version) -> Version {
 
 /// Makes foreign text fit for a message: cut, and without control characters, which a terminal would obey.
 pub fn shown(text: &str) -> String {
-    const LONGEST: usize = 300;
+    const LONGEST: usize = 500;
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut chars = text.chars();
     let mut shown: String = chars.by_ref().take(LONGEST).map(clean).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{graph::list, plain, shown};
+use super::{graph::list, plain, shown, yaml::text_at};
 use crate::model::image::{Reference, Tag};
 
 /// The ImageStream that names the components.
@@ -212,9 +212,9 @@ fn boot_images(bytes: &[u8]) -> Result<BTreeMap<String, BootImage>, String> {
     if bytes.len() > MAX_FILE_BYTES {
         return Err(failed(&format!("it has {} bytes", bytes.len())));
     }
-    let map: ConfigMap = serde_yaml::from_slice(bytes).map_err(|error| failed(&error))?;
-    let stream: BootStream =
-        serde_json::from_str(&map.data.stream).map_err(|error| failed(&error))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| failed(&error))?;
+    let stream = text_at(text, &["data", "stream"]).map_err(|error| failed(&error))?;
+    let stream: BootStream = serde_json::from_str(&stream).map_err(|error| failed(&error))?;
     let images = stream.architectures.into_iter();
     Ok(images
         .filter_map(|(machine, arch)| {
@@ -263,16 +263,6 @@ struct From {
 #[derive(Deserialize)]
 struct Metadata {
     version: String,
-}
-
-#[derive(Deserialize)]
-struct ConfigMap {
-    data: ConfigData,
-}
-
-#[derive(Deserialize)]
-struct ConfigData {
-    stream: String,
 }
 
 #[derive(Deserialize)]
@@ -434,5 +424,37 @@ mod tests {
             parse(odd).unwrap_err().to_string(),
             "it says no version that can be read (`latest`)"
         );
+    }
+
+    #[test]
+    fn expanding_and_deep_boot_images_are_refused_soon() {
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for i in 1..12 {
+            let alias = format!("*a{}", i - 1);
+            bomb += &format!("a{i}: &a{i} [{}]\n", vec![alias; 10].join(","));
+        }
+        let deep = format!("data: {}", "[".repeat(1 << 16));
+        for text in [bomb, deep] {
+            let payload = parse(&stream(&[]), Some(&text)).unwrap();
+            assert!(payload.boot_images_unreadable.is_some());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn broken_payloads_do_not_panic(at in 0_usize..1024, byte: u8) {
+            let boot = json!({"data": {"stream": json!({"architectures": {"x86_64": {"images": {"kubevirt": {"digest-ref": payload("k")}}}}}).to_string()}});
+            let parts = [stream(&[tag("a", "DockerImage", &payload("x"))]), json!({"version": "4.1.0"}), boot];
+            for broken in 0..3 {
+                let mut parts = parts.each_ref().map(|part| part.to_string().into_bytes());
+                let at = at % parts[broken].len();
+                parts[broken][at] = byte;
+                let _ = Payload::parse(Files {
+                    image_references: &parts[0],
+                    release_metadata: Some(&parts[1]),
+                    boot_images: Some(&parts[2]),
+                });
+            }
+        }
     }
 }

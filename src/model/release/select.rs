@@ -86,7 +86,7 @@ pub struct Unresolved {
 
 /// Selects the releases that a `platform` stanza means, or returns the graphs that are needed to know.
 ///
-/// See [`super::range`] for what a channel stanza means and [`super::across`] for what several channels add. One bad channel
+/// See `range.rs` for what a channel stanza means and [`super::across`] for what several channels add. One bad channel
 /// fails itself only (with oc-mirror it fails the run). With `platform.release` there is nothing to select: the payload is
 /// named, and channels beside it are passed over with a warning, as oc-mirror passes over them without one.
 pub fn select(

@@ -1,0 +1,88 @@
+//! Keeps the pages together: a link between them leads to a page, and to a heading of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Returns the pages that people read.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("there are pages in docs");
+    let docs = docs.map(|entry| entry.expect("docs can be listed").path());
+    let mut pages: Vec<PathBuf> = docs
+        .filter(|p| p.extension().is_some_and(|e| e == "md"))
+        .collect();
+    pages.extend(["README.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    pages.sort();
+    pages
+}
+
+/// Returns the targets of all links of a page, code left out.
+fn links(text: &str) -> Vec<&str> {
+    let mut code = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    });
+    lines
+        .flat_map(|line| line.split("](").skip(1))
+        .filter_map(|rest| Some(rest.split_once(')')?.0))
+        .collect()
+}
+
+/// Returns the anchors of a page's headings, as forges make them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|l| l.starts_with('#'));
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    headings
+        .map(|l| l.trim_start_matches('#').trim().to_lowercase())
+        .map(|l| l.chars().filter(kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+/// Returns why a link of `page` leads nowhere.
+fn broken(page: &Path, link: &str) -> Option<String> {
+    if link.contains("://") {
+        return None;
+    }
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = match file {
+        "" => page.to_owned(),
+        file => page.parent()?.join(file),
+    };
+    let found = match fs::read_to_string(&target) {
+        Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|a| a == anchor),
+        Err(_) => target.is_dir(),
+    };
+    (!found).then(|| format!("{}: the link `{link}` leads nowhere", page.display()))
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let pages = pages();
+    let broken: Vec<String> = pages
+        .iter()
+        .flat_map(|page| {
+            let text = fs::read_to_string(page).expect("a page is UTF-8");
+            let links = links(&text)
+                .into_iter()
+                .filter_map(|link| broken(page, link));
+            links.collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn link_to_a_missing_page_or_heading_is_named() {
+    let text = "# One: `two`!\n[a](b.md) and [c](README.md#d)\n```sh\n[e](f)\n```\n";
+    assert_eq!(links(text), ["b.md", "README.md#d"]);
+    assert_eq!(anchors(text), ["one-two"]);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    assert!(broken(&page, "no-such-page.md").is_some());
+    assert!(broken(&page, "#no-such-heading").is_some());
+    assert_eq!(broken(&page, "#daily-use"), None);
+    assert_eq!(broken(&page, "docs/install.md#state"), None);
+}
