@@ -48,8 +48,6 @@ pub struct Failure {
     pub grpc: Code,
     /// What was being done, why it failed, what to do.
     pub message: String,
-    /// Further facts for scripts, an object.
-    pub details: Value,
 }
 
 impl Failure {
@@ -59,7 +57,6 @@ impl Failure {
             reason: reason.to_owned(),
             grpc,
             message: message.into(),
-            details: json!({}),
         }
     }
 
@@ -76,11 +73,6 @@ impl Failure {
     /// A file or stream of this side could not be used.
     pub fn local(what: impl std::fmt::Display, source: &std::io::Error) -> Self {
         Failure::new("LOCAL_IO", Code::Unknown, format!("{what}: {source}"))
-    }
-
-    /// Adds facts for scripts.
-    pub fn with(self, details: Value) -> Self {
-        Failure { details, ..self }
     }
 
     /// Returns the exit code that says what kind of failure it is.
@@ -107,7 +99,7 @@ impl Failure {
             "code": self.reason,
             "grpc_code": code_name(self.grpc),
             "message": self.message,
-            "details": self.details,
+            "details": {},
         }})
     }
 }
@@ -122,7 +114,6 @@ impl From<Status> for Failure {
             reason: reason.unwrap_or(code_name(status.code())).to_owned(),
             grpc: status.code(),
             message: sentence(&status),
-            details: json!({}),
         }
     }
 }

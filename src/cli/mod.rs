@@ -14,6 +14,8 @@ pub mod failure;
 
 pub mod files;
 
+pub mod init;
+
 pub mod json;
 
 pub mod manual;
@@ -66,6 +68,8 @@ pub struct Cli {
 /// What can be done.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Verb {
+    /// Writes a settings file that the daemon starts with, and says what comes next
+    Init(init::Arguments),
     /// Plans image sets: says what would be copied, how many bytes, and what that does to documents and nodes
     Plan(plan::Arguments),
     /// Applies a plan; the run belongs to the daemon: hanging up stops nothing, calling again attaches to it
@@ -102,6 +106,7 @@ pub async fn main(arguments: Vec<OsString>) -> ExitCode {
 
 async fn run(verb: Verb) -> Result<Exit, Failure> {
     match verb {
+        Verb::Init(arguments) => init::run(arguments),
         Verb::Plan(arguments) => plan::run(arguments).await,
         Verb::Apply(arguments) => apply::run(arguments).await,
         Verb::Status(arguments) => status::run(arguments).await,
@@ -187,6 +192,7 @@ mod tests {
     #[test]
     fn what_people_type_is_read() {
         let lines = [
+            "init --mirror m.lan:5000/ocp --directory /srv/sets --authfile /a.json",
             "plan",
             "plan prod/ocp --refresh",
             "plan -c . --output markdown",
