@@ -203,8 +203,8 @@ impl Host {
             return self.opened(request, &proof, response, permit).await;
         };
         drop((response, permit));
-        if let Challenge::Bearer { scopes, .. } = challenge {
-            needed.0.extend(scopes.0);
+        if let Challenge::Bearer { scopes, .. } = &challenge {
+            needed.widen(scopes);
         }
         let proof = self.proof(request, &needed, Reserve::Short).await?;
         let (response, permit) = self.send(request, &proof, body).await?;
