@@ -257,7 +257,7 @@ impl Measured {
 
     fn wrong_length(&self) -> io::Error {
         self.fail(Error::Body {
-            task: self.task.clone(),
+            task: Box::new(self.task.clone()),
             got: self.sent,
             expected: self.size,
         })

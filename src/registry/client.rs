@@ -157,7 +157,7 @@ impl Client {
         }
         let parsed = Manifest::parse(answer.body.clone(), media_type(&answer).as_deref());
         let mut manifest = parsed.map_err(|source| Error::Manifest {
-            task: request.task,
+            task: Box::new(request.task),
             source,
         })?;
         // The identity in the words it was asked for: a registry knows a manifest under one algorithm.

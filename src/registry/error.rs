@@ -112,7 +112,7 @@ pub enum Error {
     #[error("{task}: {host} {fault}")]
     Unreachable {
         /// What was asked.
-        task: Task,
+        task: Box<Task>,
         /// Who was asked.
         host: String,
         /// What kind of trouble it is.
@@ -124,7 +124,7 @@ pub enum Error {
     #[error("{task}: {host} {problem}")]
     Answer {
         /// What was asked.
-        task: Task,
+        task: Box<Task>,
         /// Who answered.
         host: String,
         /// What is wrong with it.
@@ -134,7 +134,7 @@ pub enum Error {
     #[error("{task}: {source}")]
     Manifest {
         /// What was asked.
-        task: Task,
+        task: Box<Task>,
         /// What is wrong with it.
         source: ManifestError,
     },
@@ -142,7 +142,7 @@ pub enum Error {
     #[error("{task}: the bytes to upload end after {got} of {expected}")]
     Body {
         /// What was asked.
-        task: Task,
+        task: Box<Task>,
         /// How many bytes came.
         got: u64,
         /// How many were announced.
@@ -152,7 +152,7 @@ pub enum Error {
     #[error("{task}: {source}")]
     Credentials {
         /// What was asked.
-        task: Task,
+        task: Box<Task>,
         /// Why not.
         source: CredentialsError,
     },

@@ -28,6 +28,8 @@ mod connection;
 
 mod transport;
 
+mod service;
+
 mod blob;
 
 mod client;

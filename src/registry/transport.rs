@@ -8,18 +8,19 @@ use std::{
 
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::{
-    model::image::{Registry, Repository},
+    model::image::Registry,
     registry::{
         auth::{Credential, Credentials, Found},
-        challenge::{Challenge, TokenAnswer},
+        challenge::Challenge,
         connection::{self, Clients, Connections},
         error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task},
         protocol::{self, Address, Answer, Lane, Request, Scopes},
+        service::Service,
         token::{Key, Reserve, Token, Tokens},
     },
 };
@@ -71,9 +72,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Host {
     registry: Registry,
-    options: Arc<Options>,
-    connections: Arc<Connections>,
-    access: Access,
+    pub(super) options: Arc<Options>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) access: Access,
     clients: Clients,
     lanes: [Arc<Semaphore>; 3],
     /// Under which URL it answered; unknown before the first answer.
@@ -274,7 +275,7 @@ impl Host {
         source: Option<reqwest::Error>,
     ) -> Error {
         Error::Unreachable {
-            task: task.clone(),
+            task: Box::new(task.clone()),
             host: self.name(),
             fault,
             // Its URL may be a signed one.
@@ -285,7 +286,7 @@ impl Host {
     /// Says what is wrong with an answer.
     pub(super) fn answer(&self, task: &Task, problem: Problem) -> Error {
         Error::Answer {
-            task: task.clone(),
+            task: Box::new(task.clone()),
             host: self.name(),
             problem,
         }
@@ -339,7 +340,7 @@ impl Host {
     }
 
     /// Returns the URLs under which the registry may be, the first to be tried first.
-    fn bases(&self) -> Vec<Url> {
+    pub(super) fn bases(&self) -> Vec<Url> {
         if let Some(base) = self.base.get() {
             return vec![base.clone()];
         }
@@ -488,7 +489,11 @@ impl Host {
             Challenge::Bearer { realm, service, .. } => {
                 let key = (found.as_ref().map(|f| f.entry.clone()), needed.clone());
                 let repository = request.task.repository();
-                let fetch = self.fetch(repository, &realm, service.as_deref(), needed, found);
+                let fetch = async {
+                    let (name, found) = (service.as_deref(), found.as_ref());
+                    let service = Service::new(self, repository, &realm, name, found)?;
+                    service.token(needed).await
+                };
                 let (token, new) = self.tokens.get(&key, reserve, fetch).await?;
                 (bearer(&token), Means::Bearer { key, token, new })
             }
@@ -503,187 +508,9 @@ impl Host {
     fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
         let found = self.options.credentials.find(task.repository());
         found.map_err(|source| Error::Credentials {
-            task: task.clone(),
+            task: Box::new(task.clone()),
             source,
         })
-    }
-
-    /// Asks the token service for a token.
-    async fn fetch(
-        &self,
-        repository: &Repository,
-        realm: &str,
-        service: Option<&str>,
-        scopes: &Scopes,
-        found: Option<Found>,
-    ) -> Result<Token, Error> {
-        let task = Task::Token(repository.clone(), protocol::printable(realm, 80));
-        let bad = || self.answer(&task, Problem::BadRealm(protocol::printable(realm, 80)));
-        let url = Url::parse(realm).map_err(|_| bad())?;
-        let host = authority(&url);
-        let task = Task::Token(repository.clone(), host.clone());
-        match url.scheme() {
-            "https" => {}
-            "http" if found.is_none() || self.is_plain() => {}
-            "http" => return Err(self.answer(&task, Problem::InsecureRealm(host))),
-            _ => return Err(bad()),
-        }
-        let request = self.token_request(url, service, scopes, found.as_ref())?;
-        let idle = self.options.timeouts.idle;
-        let sent = match tokio::time::timeout(idle, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(e)) => {
-                let fault = connection::fault(&e);
-                return Err(unreachable_service(task, host, fault, Some(e)));
-            }
-            Err(_) => return Err(unreachable_service(task, host, Fault::Silent(idle), None)),
-        };
-        self.read_token(task, sent, found).await
-    }
-
-    /// Whether the registry itself is spoken to in the clear.
-    fn is_plain(&self) -> bool {
-        self.bases().iter().any(|base| base.scheme() == "http")
-    }
-
-    fn token_request(
-        &self,
-        mut realm: Url,
-        service: Option<&str>,
-        scopes: &Scopes,
-        found: Option<&Found>,
-    ) -> Result<reqwest::RequestBuilder, Error> {
-        let client = self.service_clients(&realm)?.metadata;
-        let credential = found.map(|f| &f.credential);
-        if let Some(Credential::IdentityToken(token)) = credential {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token");
-            form.append_pair("refresh_token", token.expose());
-            form.append_pair("client_id", "imagesetd");
-            form.append_pair("service", service.unwrap_or_default());
-            let scopes: Vec<_> = scopes.0.iter().map(String::as_str).collect();
-            form.append_pair("scope", &scopes.join(" "));
-            let kind = "application/x-www-form-urlencoded";
-            let request = client.post(realm).header(header::CONTENT_TYPE, kind);
-            return Ok(request.body(form.finish()));
-        }
-        {
-            let mut query = realm.query_pairs_mut();
-            query.extend_pairs(service.map(|service| ("service", service)));
-            query.extend_pairs(scopes.0.iter().map(|scope| ("scope", scope)));
-            if let Some(Credential::Password { user, .. }) = credential {
-                query.append_pair("account", user);
-            }
-        }
-        let request = client.get(realm);
-        Ok(match found.and_then(basic) {
-            Some(header) => request.header(header::AUTHORIZATION, header),
-            None => request,
-        })
-    }
-
-    /// Returns clients for a token service: as it is reached by its own name, else as its registry is.
-    fn service_clients(&self, realm: &Url) -> Result<Clients, Error> {
-        let host = authority(realm);
-        let named: Option<Registry> = host.parse().ok();
-        let access = named.as_ref().and_then(|n| self.options.access.get(n));
-        let direct = named.as_ref().is_some_and(protocol::is_loopback);
-        let access = access.unwrap_or(&self.access);
-        // A plain registry may well name a service that has a real certificate.
-        let access = match access.scheme {
-            Scheme::Http if realm.scheme() == "https" => &Access {
-                scheme: Scheme::Https,
-                ..access.clone()
-            },
-            _ => access,
-        };
-        self.connections.clients(&host, access, direct)
-    }
-
-    async fn read_token(
-        &self,
-        task: Task,
-        response: reqwest::Response,
-        found: Option<Found>,
-    ) -> Result<Token, Error> {
-        let status = response.status();
-        let host = authority(response.url());
-        let headers = response.headers().clone();
-        let body = self.read_plain(&task, &host, response).await?;
-        if !status.is_success() {
-            let anonymous = || Login::Anonymous(self.options.credentials.files());
-            let login =
-                found.map_or_else(anonymous, |f| Login::Entry(f.entry, f.file.to_path_buf()));
-            return Err(Error::Refused(Box::new(Refused {
-                task,
-                host,
-                status,
-                diagnostics: Diagnostic::read(&body),
-                retry_after: protocol::retry_after(&headers, SystemTime::now()),
-                login,
-                outlived: false,
-            })));
-        }
-        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
-        let token = answer.as_ref().and_then(|a| Some((a, a.token()?)));
-        let Some((answer, token)) = token else {
-            let problem = Problem::NoToken;
-            return Err(Error::Answer {
-                task,
-                host,
-                problem,
-            });
-        };
-        let lifetime = answer.lifetime(date(&headers), SystemTime::now());
-        Ok(Token::new(token.clone(), lifetime))
-    }
-
-    /// Reads a token service's answer, which is small.
-    async fn read_plain(
-        &self,
-        task: &Task,
-        host: &str,
-        mut response: reqwest::Response,
-    ) -> Result<Vec<u8>, Error> {
-        let idle = self.options.timeouts.idle;
-        let limit = protocol::MAX_ERROR_BYTES;
-        let mut body = Vec::new();
-        loop {
-            let chunk = match tokio::time::timeout(idle, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(body),
-                Ok(Err(e)) => {
-                    let (task, host) = (task.clone(), host.to_owned());
-                    return Err(unreachable_service(task, host, Fault::Broken, Some(e)));
-                }
-                Err(_) => {
-                    let (task, host) = (task.clone(), host.to_owned());
-                    return Err(unreachable_service(task, host, Fault::Silent(idle), None));
-                }
-            };
-            if body.len() + chunk.len() > limit {
-                return Err(Error::Answer {
-                    task: task.clone(),
-                    host: host.to_owned(),
-                    problem: Problem::TooLarge { limit },
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-    }
-}
-
-fn unreachable_service(
-    task: Task,
-    host: String,
-    fault: Fault,
-    source: Option<reqwest::Error>,
-) -> Error {
-    Error::Unreachable {
-        task,
-        host,
-        fault,
-        source: source.map(|e| e.without_url().into()),
     }
 }
 
@@ -692,7 +519,7 @@ fn carries_body(method: &Method) -> bool {
 }
 
 /// Returns `host[:port]` of a URL: all of it that may stand in a message.
-fn authority(url: &Url) -> String {
+pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -700,11 +527,7 @@ fn authority(url: &Url) -> String {
     }
 }
 
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(protocol::text(headers, &header::DATE)?).ok()
-}
-
-fn basic(found: &Found) -> Option<HeaderValue> {
+pub(super) fn basic(found: &Found) -> Option<HeaderValue> {
     let Credential::Password { user, password } = &found.credential else {
         return None;
     };

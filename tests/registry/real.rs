@@ -149,7 +149,7 @@ async fn a_refused_manifest_names_all_that_is_missing() {
         .put_manifest(&a, &tag("v1"), &sparse)
         .await
         .unwrap_err();
-    assert_eq!(refused.missing_blobs(), [image.digest.clone()]);
+    assert_eq!(refused.missing_blobs(), std::slice::from_ref(&image.digest));
     assert!(refused.is_sparse_index_refusal(), "{refused}");
 }
 
