@@ -12,10 +12,12 @@ use crate::{
         auth::{Credential, Found},
         challenge::TokenAnswer,
         connection::{self, Access, Clients, Scheme},
-        error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task},
+        error::{Error, Fault, Problem, Task},
+        proof::basic,
         protocol::{self, MAX_ERROR_BYTES, Scopes},
+        refusal::{Diagnostic, Login, Refused},
         token::Token,
-        transport::{Host, authority, basic},
+        transport::{Host, authority},
     },
 };
 

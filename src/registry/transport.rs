@@ -2,26 +2,27 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
-use base64::Engine;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::{
     model::image::Registry,
     registry::{
-        auth::{Credential, Credentials, Found},
+        auth::Credentials,
+        body::Progress,
         challenge::Challenge,
         connection::{self, Clients, Connections},
-        error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task},
-        protocol::{self, Address, Answer, Lane, Request, Scopes},
-        service::Service,
-        token::{Key, Reserve, Token, Tokens},
+        error::{Error, Fault, Problem, Task},
+        proof::{Knowledge, Proof},
+        protocol::{self, Address, Answer, Lane, Request},
+        refusal::{Diagnostic, Refused},
+        token::Reserve,
     },
 };
 
@@ -79,44 +80,7 @@ pub(super) struct Host {
     lanes: [Arc<Semaphore>; 3],
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
-    known: Mutex<Known>,
-    /// Held by the first request to a host, so that the others wait for what it learns.
-    discovery: tokio::sync::Mutex<()>,
-    tokens: Tokens,
-}
-
-/// What is known of a registry's wish to be told who asks.
-#[derive(Debug, Clone)]
-enum Known {
-    Nothing,
-    /// It answered without being told.
-    Open,
-    Challenged(Challenge),
-}
-
-/// What is sent to say who asks.
-#[derive(Debug)]
-struct Proof {
-    header: Option<HeaderValue>,
-    login: Login,
-    means: Means,
-}
-
-#[derive(Debug)]
-enum Means {
-    Nothing,
-    Basic,
-    Bearer { key: Key, token: Token, new: bool },
-}
-
-impl Proof {
-    fn nothing(login: Login) -> Self {
-        Proof {
-            header: None,
-            login,
-            means: Means::Nothing,
-        }
-    }
+    pub(super) knowledge: Knowledge,
 }
 
 /// An answer of success whose body is still to come. Its place in the host's budget is given back when it is dropped.
@@ -145,9 +109,7 @@ impl Host {
             clients,
             lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
             base: OnceLock::new(),
-            known: Mutex::new(Known::Nothing),
-            discovery: tokio::sync::Mutex::new(()),
-            tokens: Tokens::default(),
+            knowledge: Knowledge::default(),
         })
     }
 
@@ -193,12 +155,13 @@ impl Host {
 
     /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
     pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
-        let discovery = self.discover().await;
+        let discovery = self.knowledge.discover().await;
         let mut needed = request.scopes.clone();
         let proof = self.proof(request, &needed, Reserve::Short).await?;
         let body = || reqwest::Body::from(request.body.clone());
-        let (response, permit) = self.send(request, &proof, body).await?;
-        let renewable = self.learn(&response, &proof).await;
+        let permit = self.permit(request).await?;
+        let response = self.send(request, &proof, body).await?;
+        let renewable = self.learn(request, &response, &proof).await;
         drop(discovery);
         let Some(challenge) = renewable else {
             return self.opened(request, &proof, response, permit).await;
@@ -208,23 +171,31 @@ impl Host {
             needed.widen(scopes);
         }
         let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let (response, permit) = self.send(request, &proof, body).await?;
+        let permit = self.permit(request).await?;
+        let response = self.send(request, &proof, body).await?;
         self.opened(request, &proof, response, permit).await
     }
 
-    /// Sends `request` with a body that exists once, and returns the answer of success.
+    /// Sends `request` with a body that exists once and that `progress` watches; returns the answer of success.
     ///
     /// Where the token has run out meanwhile, the error says so and the next one is new.
     pub(super) async fn send_once(
         &self,
         request: &Request,
         body: reqwest::Body,
+        progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
+        let permit = self.permit(request).await?;
+        // Waiting for one's turn is not silence: the watch begins here.
+        progress.begin();
         let mut body = Some(body);
-        let take = || body.take().unwrap_or_default();
-        let (response, permit) = self.send(request, &proof, take).await?;
-        let outlived = self.learn(&response, &proof).await.is_some();
+        let sending = self.send(request, &proof, || body.take().unwrap_or_default());
+        let response = match progress.watch(self.options.timeouts, sending).await {
+            Ok(response) => response?,
+            Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
+        };
+        let outlived = self.learn(request, &response, &proof).await.is_some();
         let opened = self.opened(request, &proof, response, permit).await;
         opened.map_err(|error| match error {
             Error::Refused(mut refused) => {
@@ -292,50 +263,8 @@ impl Host {
         }
     }
 
-    /// Waits for the first request to an unknown host, or is it.
-    async fn discover(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if !matches!(self.known(), Known::Nothing) {
-            return None;
-        }
-        let guard = self.discovery.lock().await;
-        matches!(self.known(), Known::Nothing).then_some(guard)
-    }
-
-    fn known(&self) -> Known {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
-    }
-
-    fn set_known(&self, new: Known) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = new;
-    }
-
-    /// Takes in what an answer says about credentials; returns the challenge where another proof may help.
-    async fn learn(&self, response: &reqwest::Response, proof: &Proof) -> Option<Challenge> {
-        if matches!(proof.login, Login::Elsewhere) || !self.is_own(response.url()) {
-            return None;
-        }
-        if response.status() != StatusCode::UNAUTHORIZED {
-            if matches!(self.known(), Known::Nothing) && !response.status().is_server_error() {
-                self.set_known(Known::Open);
-            }
-            return None;
-        }
-        let challenge = Challenge::read(response.headers())?;
-        self.set_known(Known::Challenged(challenge.clone()));
-        let may_help = match &proof.means {
-            Means::Nothing => true,
-            Means::Basic => challenge != Challenge::Basic,
-            Means::Bearer { key, token, new } => {
-                self.tokens.forget(key, token).await;
-                !new
-            }
-        };
-        may_help.then_some(challenge)
-    }
-
     /// Whether a URL is the registry's own, so that its credentials may go there.
-    fn is_own(&self, url: &Url) -> bool {
+    pub(super) fn is_own(&self, url: &Url) -> bool {
         self.bases().iter().any(|base| protocol::belongs(base, url))
     }
 
@@ -362,8 +291,7 @@ impl Host {
         request: &Request,
         proof: &Proof,
         mut body: impl FnMut() -> reqwest::Body,
-    ) -> Result<(reqwest::Response, OwnedSemaphorePermit), Error> {
-        let permit = self.permit(request).await?;
+    ) -> Result<reqwest::Response, Error> {
         let mut first = None;
         for base in self.bases() {
             let url = match &request.address {
@@ -373,7 +301,7 @@ impl Host {
             match self.exchange(request, url, proof, body()).await {
                 Ok(response) => {
                     let _ = self.base.set(base);
-                    return Ok((response, permit));
+                    return Ok(response);
                 }
                 Err(error) => first = first.or(Some(error)),
             }
@@ -463,55 +391,6 @@ impl Host {
             outlived: false,
         })))
     }
-
-    /// Returns what to send to say who asks, as far as is known that the registry wants to be told.
-    async fn proof(
-        &self,
-        request: &Request,
-        needed: &Scopes,
-        reserve: Reserve,
-    ) -> Result<Proof, Error> {
-        if let Address::Url(url) = &request.address
-            && !self.is_own(url)
-        {
-            return Ok(Proof::nothing(Login::Elsewhere));
-        }
-        let anonymous = || Login::Anonymous(self.options.credentials.files());
-        let Known::Challenged(challenge) = self.known() else {
-            return Ok(Proof::nothing(anonymous()));
-        };
-        let found = self.find(&request.task)?;
-        let login = found.as_ref().map_or_else(anonymous, |f| {
-            Login::Entry(f.entry.clone(), f.file.to_path_buf())
-        });
-        let (header, means) = match challenge {
-            Challenge::Basic => (found.as_ref().and_then(basic), Means::Basic),
-            Challenge::Bearer { realm, service, .. } => {
-                let key = (found.as_ref().map(|f| f.entry.clone()), needed.clone());
-                let repository = request.task.repository();
-                let fetch = async {
-                    let (name, found) = (service.as_deref(), found.as_ref());
-                    let service = Service::new(self, repository, &realm, name, found)?;
-                    service.token(needed).await
-                };
-                let (token, new) = self.tokens.get(&key, reserve, fetch).await?;
-                (bearer(&token), Means::Bearer { key, token, new })
-            }
-        };
-        Ok(Proof {
-            header,
-            login,
-            means,
-        })
-    }
-
-    fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
-        let found = self.options.credentials.find(task.repository());
-        found.map_err(|source| Error::Credentials {
-            task: Box::new(task.clone()),
-            source,
-        })
-    }
 }
 
 fn carries_body(method: &Method) -> bool {
@@ -525,25 +404,6 @@ pub(super) fn authority(url: &Url) -> String {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     }
-}
-
-pub(super) fn basic(found: &Found) -> Option<HeaderValue> {
-    let Credential::Password { user, password } = &found.credential else {
-        return None;
-    };
-    let pair = format!("{user}:{}", password.expose());
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-    sensitive(&format!("Basic {encoded}"))
-}
-
-fn bearer(token: &Token) -> Option<HeaderValue> {
-    sensitive(&format!("Bearer {}", token.value.expose()))
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// Returns how long to wait before a request is sent again; `None` where it is not.
@@ -570,6 +430,7 @@ fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Dur
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::refusal::Login;
 
     fn refused(status: u16, retry_after: Option<u64>) -> Error {
         Error::Refused(Box::new(Refused {
