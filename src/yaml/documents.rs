@@ -32,7 +32,7 @@ pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem
         None => Ok(text),
         Some((index, c)) => {
             let message = format!(
-                "the control character U+{:04X} is not allowed in YAML",
+                "the invisible character U+{:04X} is not taken in YAML",
                 u32::from(c)
             );
             Err(problem(place_after(&text[..index]), message, "remove it"))
@@ -59,9 +59,16 @@ fn problem(file: &str, (line, column): (u32, u32), message: String, hint: &str) 
     }
 }
 
-/// Whether YAML 1.1 lets a character stand in a text.
+/// Whether a character may stand in a text and means the same to everyone.
+///
+/// YAML 1.1, oc-mirror's, ends a line at U+0085, U+2028 and U+2029 too; to YAML 1.2, ours, they are letters. Invisible as they are, they are
+/// refused before the two can read one text differently.
 fn is_printable(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !c.is_control()
+    match c {
+        '\t' | '\n' | '\r' => true,
+        '\u{2028}' | '\u{2029}' => false,
+        c => !c.is_control(),
+    }
 }
 
 /// The line and column of what follows `text`.
@@ -166,9 +173,18 @@ mod tests {
             (
                 1,
                 4,
-                "the control character U+0001 is not allowed in YAML".to_owned()
+                "the invisible character U+0001 is not taken in YAML".to_owned()
             )
         );
+        for sign in ["\u{85}", "\u{2028}", "\u{2029}", "\u{7f}", "\0"] {
+            assert_eq!(
+                (1, 2),
+                (
+                    at(format!("é{sign}").as_bytes()).0,
+                    at(format!("é{sign}").as_bytes()).1
+                )
+            );
+        }
         assert_eq!(
             at(&vec![b'a'; MAX_TEXT + 1]),
             (
