@@ -4,6 +4,10 @@ pub mod v1;
 
 pub mod found;
 
+pub mod convert;
+
+pub mod service;
+
 pub mod listen;
 
 pub mod server;
