@@ -602,6 +602,11 @@ impl Handle {
         Err(self.no_set(name, nearest))
     }
 
+    /// Returns a plan as it was made, without asking what it is good for now.
+    pub fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
+        self.find_plan(id)
+    }
+
     fn find_plan(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
         let ids: Vec<PlanId> = match id {
             "" => vec![],
