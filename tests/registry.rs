@@ -1,5 +1,8 @@
 //! The registry client against Debian's `docker-registry`, and against a small server that misbehaves on purpose.
 
+// A test's failure is a panic; clippy knows that of test functions, not of their helpers.
+#![allow(clippy::unwrap_used)]
+
 #[path = "registry/docker.rs"]
 mod docker;
 

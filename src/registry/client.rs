@@ -16,7 +16,8 @@ use crate::{
         manifest::{ACCEPT, Descriptor, Manifest},
     },
     registry::{
-        blob::{BlobStream, Measured, Progress},
+        blob::BlobStream,
+        body::{Measured, Progress},
         connection::Connections,
         error::{Error, Problem, Task},
         protocol::{self, Answer, Request, Selector},
@@ -157,7 +158,7 @@ impl Client {
         }
         let parsed = Manifest::parse(answer.body.clone(), media_type(&answer).as_deref());
         let mut manifest = parsed.map_err(|source| Error::Manifest {
-            task: request.task,
+            task: Box::new(request.task),
             source,
         })?;
         // The identity in the words it was asked for: a registry knows a manifest under one algorithm.
@@ -279,16 +280,13 @@ impl Client {
         let request = Request::upload(repository, &upload.location, &blob.digest, blob.size);
         let progress = Progress::new();
         let body = Measured::new(body, progress.clone(), request.task.clone(), blob.size);
-        let sending = host.send_once(&request, reqwest::Body::wrap_stream(body));
-        let sent = match progress.watch(host.timeouts(), sending).await {
-            Ok(sent) => sent,
-            Err(silence) => Err(host.unreachable(&request.task, silence, None)),
-        };
+        let body = reqwest::Body::wrap_stream(body);
+        let sent = host.send_once(&request, body, &progress).await;
         if let Some(failure) = progress.take_failure() {
             return Err(failure);
         }
-        let headers = sent?;
-        let (status, headers) = (headers.response.status(), headers.response.headers());
+        let response = sent?.response;
+        let (status, headers) = (response.status(), response.headers());
         if status == StatusCode::ACCEPTED {
             return Err(host.answer(&request.task, Problem::Unexpected(status)));
         }
@@ -366,4 +364,35 @@ fn media_type(answer: &Answer) -> Option<String> {
 
 fn is_manifest(media_type: &Option<String>) -> bool {
     media_type.as_deref().is_some_and(|t| ACCEPT.contains(&t))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_can_run_on_any_thread() {
+        fn is_send<T: Send>(_: &T) {}
+        let client = Client::new(Options::default()).expect("nothing is opened yet");
+        let a: Repository = "reg.lan/a".parse().expect("it is a repository");
+        let name = Selector::Tag("v1".parse().expect("it is a tag"));
+        let digest = Digest::of(b"");
+        is_send(&client.head(&a, &name));
+        is_send(&client.manifest(&a, &name));
+        is_send(&client.tags(&a));
+        is_send(&client.has_blob(&a, &digest));
+        is_send(&client.begin_upload(&a, Some((&digest, &a))));
+        let blob = Descriptor {
+            media_type: String::new(),
+            digest: digest.clone(),
+            size: 0,
+            platform: None,
+        };
+        is_send(&client.blob(&a, &blob));
+        let upload = Upload {
+            repository: a.clone(),
+            location: Url::parse("http://reg.lan/up").expect("it is a URL"),
+        };
+        is_send(&client.upload(upload, &blob, futures_util::stream::empty()));
+    }
 }

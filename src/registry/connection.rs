@@ -197,14 +197,8 @@ pub(super) fn fault(error: &reqwest::Error) -> Fault {
         if let Some(fault) = this.downcast_ref::<rustls::Error>().map(tls_fault) {
             return fault;
         }
-        if let Some(io) = this.downcast_ref::<io::Error>() {
-            let inner = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-            if let Some(tls) = inner {
-                return tls_fault(tls);
-            }
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return Fault::ConnectionRefused;
-            }
+        if let Some(fault) = this.downcast_ref().and_then(io_fault) {
+            return fault;
         }
         cause = this.source();
     }
@@ -213,6 +207,18 @@ pub(super) fn fault(error: &reqwest::Error) -> Fault {
     } else {
         Fault::Broken
     }
+}
+
+/// Looks into an I/O error, and into those it holds: the TLS layer packs its own twice.
+fn io_fault(error: &io::Error) -> Option<Fault> {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return Some(Fault::ConnectionRefused);
+    }
+    let inner = error.get_ref()?;
+    if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        return Some(tls_fault(tls));
+    }
+    inner.downcast_ref().and_then(io_fault)
 }
 
 fn tls_fault(error: &rustls::Error) -> Fault {

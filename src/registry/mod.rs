@@ -4,11 +4,11 @@
 //!   client  --Request-->  transport  --bytes-->  registry
 //!     ^                     |    ^
 //!     |                     v    |
-//!   protocol <--Answer------+   token <-- auth (credential files)
+//!   protocol <--Answer------+  proof <-- auth (credential files), token <-- service
 //! ```
 //!
-//! `protocol` and `challenge` hold values and rules and touch no socket; `transport` sends; `client` is the vocabulary that
-//! `resolve` and `copy` use.
+//! `protocol`, `challenge` and `refusal` hold values and rules and touch no socket; `transport` sends; `blob` and `body` are what
+//! flows in and out; `client` is the vocabulary that `resolve` and `copy` use.
 //!
 //! **Invariant:** bytes of manifests and blobs pass unchanged, and none are handed over as whole that were not verified.
 //! **Invariant:** where nothing goes wrong and the host is known, a call costs exactly one request; there is no `/v2/` ping.
@@ -20,13 +20,21 @@ mod challenge;
 
 mod error;
 
+mod refusal;
+
 mod auth;
 
 mod token;
 
 mod connection;
 
+mod body;
+
 mod transport;
+
+mod proof;
+
+mod service;
 
 mod blob;
 
@@ -35,6 +43,7 @@ mod client;
 pub use auth::{Credentials, CredentialsError, Places};
 pub use blob::BlobStream;
 pub use client::{Begun, Client, Head, Upload};
-pub use error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task};
+pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;
+pub use refusal::{Diagnostic, Login, Refused};
 pub use transport::{Access, Options, Scheme, Timeouts};

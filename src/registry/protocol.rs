@@ -101,6 +101,23 @@ impl Scopes {
         }
         Scopes(scopes)
     }
+
+    /// Adds what `asked` has beyond these, where actions of the same name are compared one by one.
+    pub(super) fn widen(&mut self, asked: &Scopes) {
+        let covers = |own: &str, other: &str| {
+            let (own, other) = (own.rsplit_once(':'), other.rsplit_once(':'));
+            own.zip(other).is_some_and(|(own, other)| {
+                let mut wanted = other.1.split(',');
+                own.0 == other.0 && wanted.all(|w| own.1.split(',').any(|o| o == w))
+            })
+        };
+        let missing = asked
+            .0
+            .iter()
+            .filter(|a| !self.0.iter().any(|o| covers(o, a)));
+        let missing: Vec<_> = missing.cloned().collect();
+        self.0.extend(missing);
+    }
 }
 
 impl Request {
@@ -469,6 +486,20 @@ mod tests {
             ["repository:a:pull,push", "repository:b:pull"]
         );
         assert_eq!(scopes(Some(&a)), ["repository:a:pull,push"]);
+    }
+
+    #[test]
+    fn scopes_are_widened_only_by_what_they_lack() {
+        let mut scopes = Scopes::push(&repository("reg.lan/a"), None);
+        let asked = [
+            "repository:a:pull",
+            "repository:a:push,pull",
+            "repository:b:pull",
+            "x",
+        ];
+        scopes.widen(&Scopes(asked.into_iter().map(str::to_owned).collect()));
+        let all: Vec<_> = scopes.0.iter().map(String::as_str).collect();
+        assert_eq!(all, ["repository:a:pull,push", "repository:b:pull", "x"]);
     }
 
     #[test]

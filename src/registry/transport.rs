@@ -2,25 +2,27 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
-use base64::Engine;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::{
-    model::image::{Registry, Repository},
+    model::image::Registry,
     registry::{
-        auth::{Credential, Credentials, Found},
-        challenge::{Challenge, TokenAnswer},
+        auth::Credentials,
+        body::Progress,
+        challenge::Challenge,
         connection::{self, Clients, Connections},
-        error::{Diagnostic, Error, Fault, Login, Problem, Refused, Task},
-        protocol::{self, Address, Answer, Lane, Request, Scopes},
-        token::{Key, Reserve, Token, Tokens},
+        error::{Error, Fault, Problem, Task},
+        proof::{Knowledge, Proof},
+        protocol::{self, Address, Answer, Lane, Request},
+        refusal::{Diagnostic, Refused},
+        token::Reserve,
     },
 };
 
@@ -71,51 +73,14 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Host {
     registry: Registry,
-    options: Arc<Options>,
-    connections: Arc<Connections>,
-    access: Access,
+    pub(super) options: Arc<Options>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) access: Access,
     clients: Clients,
     lanes: [Arc<Semaphore>; 3],
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
-    known: Mutex<Known>,
-    /// Held by the first request to a host, so that the others wait for what it learns.
-    discovery: tokio::sync::Mutex<()>,
-    tokens: Tokens,
-}
-
-/// What is known of a registry's wish to be told who asks.
-#[derive(Debug, Clone)]
-enum Known {
-    Nothing,
-    /// It answered without being told.
-    Open,
-    Challenged(Challenge),
-}
-
-/// What is sent to say who asks.
-#[derive(Debug)]
-struct Proof {
-    header: Option<HeaderValue>,
-    login: Login,
-    means: Means,
-}
-
-#[derive(Debug)]
-enum Means {
-    Nothing,
-    Basic,
-    Bearer { key: Key, token: Token, new: bool },
-}
-
-impl Proof {
-    fn nothing(login: Login) -> Self {
-        Proof {
-            header: None,
-            login,
-            means: Means::Nothing,
-        }
-    }
+    pub(super) knowledge: Knowledge,
 }
 
 /// An answer of success whose body is still to come. Its place in the host's budget is given back when it is dropped.
@@ -144,9 +109,7 @@ impl Host {
             clients,
             lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
             base: OnceLock::new(),
-            known: Mutex::new(Known::Nothing),
-            discovery: tokio::sync::Mutex::new(()),
-            tokens: Tokens::default(),
+            knowledge: Knowledge::default(),
         })
     }
 
@@ -192,38 +155,47 @@ impl Host {
 
     /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
     pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
-        let discovery = self.discover().await;
+        let discovery = self.knowledge.discover().await;
         let mut needed = request.scopes.clone();
         let proof = self.proof(request, &needed, Reserve::Short).await?;
         let body = || reqwest::Body::from(request.body.clone());
-        let (response, permit) = self.send(request, &proof, body).await?;
-        let renewable = self.learn(&response, &proof).await;
+        let permit = self.permit(request).await?;
+        let response = self.send(request, &proof, body).await?;
+        let renewable = self.learn(request, &response, &proof).await;
         drop(discovery);
         let Some(challenge) = renewable else {
             return self.opened(request, &proof, response, permit).await;
         };
         drop((response, permit));
-        if let Challenge::Bearer { scopes, .. } = challenge {
-            needed.0.extend(scopes.0);
+        if let Challenge::Bearer { scopes, .. } = &challenge {
+            needed.widen(scopes);
         }
         let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let (response, permit) = self.send(request, &proof, body).await?;
+        let permit = self.permit(request).await?;
+        let response = self.send(request, &proof, body).await?;
         self.opened(request, &proof, response, permit).await
     }
 
-    /// Sends `request` with a body that exists once, and returns the answer of success.
+    /// Sends `request` with a body that exists once and that `progress` watches; returns the answer of success.
     ///
     /// Where the token has run out meanwhile, the error says so and the next one is new.
     pub(super) async fn send_once(
         &self,
         request: &Request,
         body: reqwest::Body,
+        progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
+        let permit = self.permit(request).await?;
+        // Waiting for one's turn is not silence: the watch begins here.
+        progress.begin();
         let mut body = Some(body);
-        let take = || body.take().unwrap_or_default();
-        let (response, permit) = self.send(request, &proof, take).await?;
-        let outlived = self.learn(&response, &proof).await.is_some();
+        let sending = self.send(request, &proof, || body.take().unwrap_or_default());
+        let response = match progress.watch(self.options.timeouts, sending).await {
+            Ok(response) => response?,
+            Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
+        };
+        let outlived = self.learn(request, &response, &proof).await.is_some();
         let opened = self.opened(request, &proof, response, permit).await;
         opened.map_err(|error| match error {
             Error::Refused(mut refused) => {
@@ -274,7 +246,7 @@ impl Host {
         source: Option<reqwest::Error>,
     ) -> Error {
         Error::Unreachable {
-            task: task.clone(),
+            task: Box::new(task.clone()),
             host: self.name(),
             fault,
             // Its URL may be a signed one.
@@ -285,61 +257,19 @@ impl Host {
     /// Says what is wrong with an answer.
     pub(super) fn answer(&self, task: &Task, problem: Problem) -> Error {
         Error::Answer {
-            task: task.clone(),
+            task: Box::new(task.clone()),
             host: self.name(),
             problem,
         }
     }
 
-    /// Waits for the first request to an unknown host, or is it.
-    async fn discover(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if !matches!(self.known(), Known::Nothing) {
-            return None;
-        }
-        let guard = self.discovery.lock().await;
-        matches!(self.known(), Known::Nothing).then_some(guard)
-    }
-
-    fn known(&self) -> Known {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
-    }
-
-    fn set_known(&self, new: Known) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = new;
-    }
-
-    /// Takes in what an answer says about credentials; returns the challenge where another proof may help.
-    async fn learn(&self, response: &reqwest::Response, proof: &Proof) -> Option<Challenge> {
-        if matches!(proof.login, Login::Elsewhere) || !self.is_own(response.url()) {
-            return None;
-        }
-        if response.status() != StatusCode::UNAUTHORIZED {
-            if matches!(self.known(), Known::Nothing) && !response.status().is_server_error() {
-                self.set_known(Known::Open);
-            }
-            return None;
-        }
-        let challenge = Challenge::read(response.headers())?;
-        self.set_known(Known::Challenged(challenge.clone()));
-        let may_help = match &proof.means {
-            Means::Nothing => true,
-            Means::Basic => challenge != Challenge::Basic,
-            Means::Bearer { key, token, new } => {
-                self.tokens.forget(key, token).await;
-                !new
-            }
-        };
-        may_help.then_some(challenge)
-    }
-
     /// Whether a URL is the registry's own, so that its credentials may go there.
-    fn is_own(&self, url: &Url) -> bool {
+    pub(super) fn is_own(&self, url: &Url) -> bool {
         self.bases().iter().any(|base| protocol::belongs(base, url))
     }
 
     /// Returns the URLs under which the registry may be, the first to be tried first.
-    fn bases(&self) -> Vec<Url> {
+    pub(super) fn bases(&self) -> Vec<Url> {
         if let Some(base) = self.base.get() {
             return vec![base.clone()];
         }
@@ -361,8 +291,7 @@ impl Host {
         request: &Request,
         proof: &Proof,
         mut body: impl FnMut() -> reqwest::Body,
-    ) -> Result<(reqwest::Response, OwnedSemaphorePermit), Error> {
-        let permit = self.permit(request).await?;
+    ) -> Result<reqwest::Response, Error> {
         let mut first = None;
         for base in self.bases() {
             let url = match &request.address {
@@ -372,7 +301,7 @@ impl Host {
             match self.exchange(request, url, proof, body()).await {
                 Ok(response) => {
                     let _ = self.base.set(base);
-                    return Ok((response, permit));
+                    return Ok(response);
                 }
                 Err(error) => first = first.or(Some(error)),
             }
@@ -462,229 +391,6 @@ impl Host {
             outlived: false,
         })))
     }
-
-    /// Returns what to send to say who asks, as far as is known that the registry wants to be told.
-    async fn proof(
-        &self,
-        request: &Request,
-        needed: &Scopes,
-        reserve: Reserve,
-    ) -> Result<Proof, Error> {
-        if let Address::Url(url) = &request.address
-            && !self.is_own(url)
-        {
-            return Ok(Proof::nothing(Login::Elsewhere));
-        }
-        let anonymous = || Login::Anonymous(self.options.credentials.files());
-        let Known::Challenged(challenge) = self.known() else {
-            return Ok(Proof::nothing(anonymous()));
-        };
-        let found = self.find(&request.task)?;
-        let login = found.as_ref().map_or_else(anonymous, |f| {
-            Login::Entry(f.entry.clone(), f.file.to_path_buf())
-        });
-        let (header, means) = match challenge {
-            Challenge::Basic => (found.as_ref().and_then(basic), Means::Basic),
-            Challenge::Bearer { realm, service, .. } => {
-                let key = (found.as_ref().map(|f| f.entry.clone()), needed.clone());
-                let repository = request.task.repository();
-                let fetch = self.fetch(repository, &realm, service.as_deref(), needed, found);
-                let (token, new) = self.tokens.get(&key, reserve, fetch).await?;
-                (bearer(&token), Means::Bearer { key, token, new })
-            }
-        };
-        Ok(Proof {
-            header,
-            login,
-            means,
-        })
-    }
-
-    fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
-        let found = self.options.credentials.find(task.repository());
-        found.map_err(|source| Error::Credentials {
-            task: task.clone(),
-            source,
-        })
-    }
-
-    /// Asks the token service for a token.
-    async fn fetch(
-        &self,
-        repository: &Repository,
-        realm: &str,
-        service: Option<&str>,
-        scopes: &Scopes,
-        found: Option<Found>,
-    ) -> Result<Token, Error> {
-        let task = Task::Token(repository.clone(), protocol::printable(realm, 80));
-        let bad = || self.answer(&task, Problem::BadRealm(protocol::printable(realm, 80)));
-        let url = Url::parse(realm).map_err(|_| bad())?;
-        let host = authority(&url);
-        let task = Task::Token(repository.clone(), host.clone());
-        match url.scheme() {
-            "https" => {}
-            "http" if found.is_none() || self.is_plain() => {}
-            "http" => return Err(self.answer(&task, Problem::InsecureRealm(host))),
-            _ => return Err(bad()),
-        }
-        let request = self.token_request(url, service, scopes, found.as_ref())?;
-        let idle = self.options.timeouts.idle;
-        let sent = match tokio::time::timeout(idle, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(e)) => {
-                let fault = connection::fault(&e);
-                return Err(unreachable_service(task, host, fault, Some(e)));
-            }
-            Err(_) => return Err(unreachable_service(task, host, Fault::Silent(idle), None)),
-        };
-        self.read_token(task, sent, found).await
-    }
-
-    /// Whether the registry itself is spoken to in the clear.
-    fn is_plain(&self) -> bool {
-        self.bases().iter().any(|base| base.scheme() == "http")
-    }
-
-    fn token_request(
-        &self,
-        mut realm: Url,
-        service: Option<&str>,
-        scopes: &Scopes,
-        found: Option<&Found>,
-    ) -> Result<reqwest::RequestBuilder, Error> {
-        let client = self.service_clients(&realm)?.metadata;
-        let credential = found.map(|f| &f.credential);
-        if let Some(Credential::IdentityToken(token)) = credential {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token");
-            form.append_pair("refresh_token", token.expose());
-            form.append_pair("client_id", "imagesetd");
-            form.append_pair("service", service.unwrap_or_default());
-            let scopes: Vec<_> = scopes.0.iter().map(String::as_str).collect();
-            form.append_pair("scope", &scopes.join(" "));
-            let kind = "application/x-www-form-urlencoded";
-            let request = client.post(realm).header(header::CONTENT_TYPE, kind);
-            return Ok(request.body(form.finish()));
-        }
-        {
-            let mut query = realm.query_pairs_mut();
-            query.extend_pairs(service.map(|service| ("service", service)));
-            query.extend_pairs(scopes.0.iter().map(|scope| ("scope", scope)));
-            if let Some(Credential::Password { user, .. }) = credential {
-                query.append_pair("account", user);
-            }
-        }
-        let request = client.get(realm);
-        Ok(match found.and_then(basic) {
-            Some(header) => request.header(header::AUTHORIZATION, header),
-            None => request,
-        })
-    }
-
-    /// Returns clients for a token service: as it is reached by its own name, else as its registry is.
-    fn service_clients(&self, realm: &Url) -> Result<Clients, Error> {
-        let host = authority(realm);
-        let named: Option<Registry> = host.parse().ok();
-        let access = named.as_ref().and_then(|n| self.options.access.get(n));
-        let direct = named.as_ref().is_some_and(protocol::is_loopback);
-        let access = access.unwrap_or(&self.access);
-        // A plain registry may well name a service that has a real certificate.
-        let access = match access.scheme {
-            Scheme::Http if realm.scheme() == "https" => &Access {
-                scheme: Scheme::Https,
-                ..access.clone()
-            },
-            _ => access,
-        };
-        self.connections.clients(&host, access, direct)
-    }
-
-    async fn read_token(
-        &self,
-        task: Task,
-        response: reqwest::Response,
-        found: Option<Found>,
-    ) -> Result<Token, Error> {
-        let status = response.status();
-        let host = authority(response.url());
-        let headers = response.headers().clone();
-        let body = self.read_plain(&task, &host, response).await?;
-        if !status.is_success() {
-            let anonymous = || Login::Anonymous(self.options.credentials.files());
-            let login =
-                found.map_or_else(anonymous, |f| Login::Entry(f.entry, f.file.to_path_buf()));
-            return Err(Error::Refused(Box::new(Refused {
-                task,
-                host,
-                status,
-                diagnostics: Diagnostic::read(&body),
-                retry_after: protocol::retry_after(&headers, SystemTime::now()),
-                login,
-                outlived: false,
-            })));
-        }
-        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
-        let token = answer.as_ref().and_then(|a| Some((a, a.token()?)));
-        let Some((answer, token)) = token else {
-            let problem = Problem::NoToken;
-            return Err(Error::Answer {
-                task,
-                host,
-                problem,
-            });
-        };
-        let lifetime = answer.lifetime(date(&headers), SystemTime::now());
-        Ok(Token::new(token.clone(), lifetime))
-    }
-
-    /// Reads a token service's answer, which is small.
-    async fn read_plain(
-        &self,
-        task: &Task,
-        host: &str,
-        mut response: reqwest::Response,
-    ) -> Result<Vec<u8>, Error> {
-        let idle = self.options.timeouts.idle;
-        let limit = protocol::MAX_ERROR_BYTES;
-        let mut body = Vec::new();
-        loop {
-            let chunk = match tokio::time::timeout(idle, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(body),
-                Ok(Err(e)) => {
-                    let (task, host) = (task.clone(), host.to_owned());
-                    return Err(unreachable_service(task, host, Fault::Broken, Some(e)));
-                }
-                Err(_) => {
-                    let (task, host) = (task.clone(), host.to_owned());
-                    return Err(unreachable_service(task, host, Fault::Silent(idle), None));
-                }
-            };
-            if body.len() + chunk.len() > limit {
-                return Err(Error::Answer {
-                    task: task.clone(),
-                    host: host.to_owned(),
-                    problem: Problem::TooLarge { limit },
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-    }
-}
-
-fn unreachable_service(
-    task: Task,
-    host: String,
-    fault: Fault,
-    source: Option<reqwest::Error>,
-) -> Error {
-    Error::Unreachable {
-        task,
-        host,
-        fault,
-        source: source.map(|e| e.without_url().into()),
-    }
 }
 
 fn carries_body(method: &Method) -> bool {
@@ -692,35 +398,12 @@ fn carries_body(method: &Method) -> bool {
 }
 
 /// Returns `host[:port]` of a URL: all of it that may stand in a message.
-fn authority(url: &Url) -> String {
+pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     }
-}
-
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(protocol::text(headers, &header::DATE)?).ok()
-}
-
-fn basic(found: &Found) -> Option<HeaderValue> {
-    let Credential::Password { user, password } = &found.credential else {
-        return None;
-    };
-    let pair = format!("{user}:{}", password.expose());
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-    sensitive(&format!("Basic {encoded}"))
-}
-
-fn bearer(token: &Token) -> Option<HeaderValue> {
-    sensitive(&format!("Bearer {}", token.value.expose()))
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// Returns how long to wait before a request is sent again; `None` where it is not.
@@ -747,6 +430,7 @@ fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Dur
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::refusal::Login;
 
     fn refused(status: u16, retry_after: Option<u64>) -> Error {
         Error::Refused(Box::new(Refused {

@@ -1,6 +1,6 @@
 //! A file's bytes as text, and the text's documents.
 
-use super::{MAX_TEXT, Problem, Severity};
+use super::{MAX_DOCUMENTS, MAX_TEXT, Problem, Severity};
 
 /// The text of one document, with the comments and directives before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,15 +13,7 @@ pub(super) struct Piece<'a> {
 
 /// Checks size and characters, and leaves out a byte order mark.
 pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem> {
-    let problem = |(line, column), message: String, hint: &str| Problem {
-        file: file.to_owned(),
-        line,
-        column,
-        severity: Severity::Error,
-        path: String::new(),
-        message,
-        hint: hint.to_owned(),
-    };
+    let problem = |place, message, hint| problem(file, place, message, hint);
     if bytes.len() > MAX_TEXT {
         let message = format!(
             "the file has {} bytes, more than the {MAX_TEXT} that are read",
@@ -40,7 +32,7 @@ pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem
         None => Ok(text),
         Some((index, c)) => {
             let message = format!(
-                "the control character U+{:04X} is not allowed in YAML",
+                "the invisible character U+{:04X} is not taken in YAML",
                 u32::from(c)
             );
             Err(problem(place_after(&text[..index]), message, "remove it"))
@@ -48,9 +40,35 @@ pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem
     }
 }
 
-/// Whether YAML 1.1 lets a character stand in a text.
+/// Refuses a file with too many documents.
+pub(super) fn too_many(file: &str, count: usize) -> Problem {
+    let message =
+        format!("the file has {count} documents, more than the {MAX_DOCUMENTS} that are read");
+    problem(file, (0, 0), message, "split it into several files")
+}
+
+fn problem(file: &str, (line, column): (u32, u32), message: String, hint: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line,
+        column,
+        severity: Severity::Error,
+        path: String::new(),
+        message,
+        hint: hint.to_owned(),
+    }
+}
+
+/// Whether a character may stand in a text and means the same to everyone.
+///
+/// YAML 1.1, oc-mirror's, ends a line at U+0085, U+2028 and U+2029 too; to YAML 1.2, ours, they are letters. Invisible as they are, they are
+/// refused before the two can read one text differently.
 fn is_printable(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !c.is_control()
+    match c {
+        '\t' | '\n' | '\r' => true,
+        '\u{2028}' | '\u{2029}' => false,
+        c => !c.is_control(),
+    }
 }
 
 /// The line and column of what follows `text`.
@@ -155,9 +173,18 @@ mod tests {
             (
                 1,
                 4,
-                "the control character U+0001 is not allowed in YAML".to_owned()
+                "the invisible character U+0001 is not taken in YAML".to_owned()
             )
         );
+        for sign in ["\u{85}", "\u{2028}", "\u{2029}", "\u{7f}", "\0"] {
+            assert_eq!(
+                (1, 2),
+                (
+                    at(format!("é{sign}").as_bytes()).0,
+                    at(format!("é{sign}").as_bytes()).1
+                )
+            );
+        }
         assert_eq!(
             at(&vec![b'a'; MAX_TEXT + 1]),
             (

@@ -3,7 +3,10 @@
 //! A schema asks a mapping for each of its keys and ends with [`Fields::finish`], which reports the keys nobody asked for. Asking never
 //! fails: what does not fit is reported and read as absent, so that all problems of a file are found at once.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use super::{
     Document, Entry, Node, Pos, Problem, Severity, Value,
@@ -30,6 +33,11 @@ pub struct Report {
     file: String,
     dialect: Dialect,
     problems: RefCell<Vec<Problem>>,
+    /// How bad the worst is that was left out and told so: an error must not get lost behind warnings.
+    told_more: Cell<Option<Severity>>,
+    /// The keys that a schema has asked for, as paths without list positions: what an example has to explain.
+    #[cfg(test)]
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl Report {
@@ -39,7 +47,16 @@ impl Report {
             file: file.to_owned(),
             dialect,
             problems: RefCell::new(document.problems.clone()),
+            told_more: Cell::new(None),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
+    }
+
+    /// Returns the keys that were asked for, as paths with `[]` for list positions.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
     }
 
     /// The document's root as what a schema reads from.
@@ -54,17 +71,31 @@ impl Report {
     /// Adds a problem at a place.
     pub fn add(&self, severity: Severity, at: Pos, path: &str, message: String, hint: String) {
         let mut problems = self.problems.borrow_mut();
-        if problems.len() < MAX_PROBLEMS {
-            problems.push(Problem {
-                file: self.file.clone(),
-                line: at.line,
-                column: at.column,
-                severity,
-                path: visible(path),
-                message: visible(&message),
-                hint: visible(&hint),
-            });
+        let full = problems.len() >= MAX_PROBLEMS;
+        if full && self.told_more.get().is_some_and(|told| told <= severity) {
+            return;
         }
+        let (message, hint) = if full {
+            self.told_more.set(Some(severity));
+            let message = format!("there is more to tell than the first {MAX_PROBLEMS} problems");
+            (message, "mend these first".to_owned())
+        } else {
+            (visible(&message), visible(&hint))
+        };
+        problems.push(Problem {
+            file: self.file.clone(),
+            line: at.line,
+            column: at.column,
+            severity,
+            path: visible(path),
+            message,
+            hint,
+        });
+    }
+
+    /// Adds a problem that was found elsewhere.
+    pub fn push(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
     }
 
     /// Whether there is a problem that keeps the document from being used.
@@ -224,7 +255,11 @@ impl<'a> At<'a> {
 
     /// Reads one of several words.
     pub fn choice<T: Clone>(&self, what: &str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let text = match &self.node.value {
+            // A word that means true or false is as unfit as any other one, and better told what would fit.
+            Value::Scalar(scalar) if !self.is_null() => scalar.text.to_string(),
+            _ => return self.expected("a text"),
+        };
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -273,7 +308,8 @@ impl<'a> At<'a> {
             Value::Scalar(scalar) => match meaning(scalar) {
                 Meaning::Null => "nothing",
                 Meaning::Bool(_) => "true or false",
-                Meaning::Int(_) | Meaning::Float(_) => "a number",
+                Meaning::Int(_) => "a number",
+                Meaning::Float(_) => "a number with a fraction",
                 Meaning::Text => "a text",
             },
         };
@@ -301,7 +337,18 @@ impl<'a> Fields<'a> {
     /// Asks for a field; nothing where it is absent or has no value.
     pub fn get(&mut self, key: &'static str) -> Option<At<'a>> {
         self.known.push(key);
+        #[cfg(test)]
+        self.note_asked(key);
         self.peek(key).filter(|at| !at.is_null())
+    }
+
+    #[cfg(test)]
+    fn note_asked(&self, key: &str) {
+        let path: String = join(&self.at.path, key)
+            .chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect();
+        self.at.report.asked.borrow_mut().insert(path);
     }
 
     /// Asks for a field without making its name one that is suggested.
@@ -526,4 +573,116 @@ pub fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
         .filter(|(distance, name)| *distance <= (length.max(name.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a schema that asks for `count` numbers and a flag tells.
+    fn told(text: &str, dialect: Dialect) -> Vec<String> {
+        let documents = crate::yaml::parse("f", text.as_bytes()).unwrap();
+        let report = Report::new("f", dialect, &documents[0]);
+        let root = documents[0].root.as_deref().unwrap();
+        let mut fields = report.root(root).fields().unwrap();
+        fields.list("flags").iter().for_each(|at| {
+            at.boolean();
+        });
+        fields.texts("texts");
+        fields.get("count").map(|at| at.integer());
+        fields.finish();
+        let problems = report.into_problems();
+        let show = |p: &Problem| format!("{:?} {}: {}", p.severity, p.path, p.message);
+        problems.iter().map(show).collect()
+    }
+
+    #[test]
+    fn an_error_is_not_lost_behind_a_thousand_warnings() {
+        let text = format!("flags: [{}]\ncount: x\nother: y\n", "yes,".repeat(1200));
+        let told = told(&text, Dialect::OcMirror);
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            told.iter().partition(|line| line.starts_with("Error"));
+        assert_eq!(warnings.len(), MAX_PROBLEMS + 1);
+        assert_eq!(
+            errors,
+            ["Error count: there is more to tell than the first 1000 problems"]
+        );
+    }
+
+    #[test]
+    fn our_own_files_take_yes_and_numbers_without_a_remark_and_no_other_letter_case() {
+        let text = "flags: [yes, off, True]\ntexts: [4.20, 0x1F, ~]\nCount: 4\n";
+        assert_eq!(
+            told(text, Dialect::Own),
+            [
+                "Error texts[2]: a text is expected here, not nothing",
+                "Error Count: `Count` is not a key that is known here",
+            ]
+        );
+        assert_eq!(
+            told(text, Dialect::OcMirror),
+            [
+                "Warning flags[0]: `yes` is read as `true`, as oc-mirror does",
+                "Warning flags[1]: `off` is read as `false`, as oc-mirror does",
+                "Warning texts[0]: `4.20` is taken as a text here; oc-mirror reads a number and refuses it",
+                "Warning texts[1]: `0x1F` is taken as a text here; oc-mirror reads a number and refuses it",
+                "Error texts[2]: a text is expected here, not nothing",
+                "Warning Count: `Count` is read as `count`, as oc-mirror does",
+            ]
+        );
+    }
+
+    #[test]
+    fn whole_numbers_are_read_as_go_reads_them() {
+        let number = |text: &str| {
+            let text = format!("count: {text}\n");
+            let documents = crate::yaml::parse("f", text.as_bytes()).unwrap();
+            let report = Report::new("f", Dialect::OcMirror, &documents[0]);
+            let root = documents[0].root.as_deref().unwrap();
+            let mut fields = report.root(root).fields().unwrap();
+            let read = fields.get("count").and_then(|at| at.integer());
+            fields.finish();
+            assert_eq!(read.is_none(), report.has_errors());
+            read
+        };
+        for (text, read) in [
+            ("4", Some(4)),
+            ("4.0", Some(4)),
+            ("1e3", Some(1000)),
+            ("017", Some(15)),
+            ("1_000", Some(1000)),
+            ("!!int \"5\"", Some(5)),
+            ("\"4\"", None),
+            ("4.5", None),
+            ("-1", None),
+            ("99999999999999999999", None),
+            ("yes", None),
+            ("[4]", None),
+        ] {
+            assert_eq!(number(text), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested_and_all_where_none_is_near() {
+        let names = ["minVersion", "maxVersion", "name"];
+        for (written, nearest) in [
+            ("minVerson", Some("minVersion")),
+            ("MAXVERSION", Some("maxVersion")),
+            ("nmae", Some("name")),
+            ("versions", None),
+            ("x", None),
+        ] {
+            assert_eq!(super::nearest(written, &names), nearest, "{written}");
+        }
+        assert_eq!(
+            suggest("x", &names),
+            "known here are `maxVersion`, `minVersion` and `name`"
+        );
+        assert_eq!(suggest("x", &["name"]), "only `name` is known here");
+        assert_eq!(
+            suggest(&"n".repeat(65), &["name"]),
+            "only `name` is known here"
+        );
+    }
 }

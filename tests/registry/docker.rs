@@ -7,20 +7,20 @@ use std::{
 };
 
 /// A running registry; it ends with this value.
-pub struct Docker {
-    pub host: String,
+pub(crate) struct Docker {
+    pub(crate) host: String,
     child: Child,
     _folder: tempfile::TempDir,
 }
 
 impl Docker {
     /// Without TLS and without authentication.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Docker::with(|_| String::new())
     }
 
     /// With these lines at the end of its configuration; they are given the registry's folder.
-    pub fn with(configure: impl Fn(&Path) -> String) -> Self {
+    pub(crate) fn with(configure: impl Fn(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let extra = configure(path);
@@ -59,14 +59,14 @@ impl Docker {
     }
 
     /// With TLS by the certificate of the tests.
-    pub fn with_tls() -> Self {
+    pub(crate) fn with_tls() -> Self {
         let file = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
         let (certificate, key) = (file("server.pem"), file("server.key"));
         Docker::with(|_| format!("  tls: {{certificate: {certificate}, key: {key}}}\n"))
     }
 
     /// With the user `u` and the password `hunter2`.
-    pub fn with_password() -> Self {
+    pub(crate) fn with_password() -> Self {
         Docker::with(|folder| {
             let file = folder.join("htpasswd");
             std::fs::write(&file, format!("u:{HUNTER2}\n")).unwrap();

@@ -481,6 +481,36 @@ async fn an_upload_that_nobody_takes_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_upload_that_waits_for_its_turn_is_not_silent() {
+    let server = serving(|seen| match seen.line.starts_with("POST") {
+        true => answer(202, &[("location", "/up")], ""),
+        false => answer(201, &[], ""),
+    })
+    .await;
+    let client = client(Options {
+        requests_per_host: 1,
+        timeouts: Timeouts {
+            idle: Duration::from_millis(300),
+            ..Timeouts::default()
+        },
+        ..plain()
+    });
+    let a = repository(&server.host, "a");
+    let upload = async || {
+        let Begun::Upload(upload) = client.begin_upload(&a, None).await.unwrap() else {
+            panic!("nothing was to be mounted");
+        };
+        let slow = stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            (n < 12).then(|| (Ok(Bytes::from_static(b"x")), n + 1))
+        });
+        client.upload(upload, &blob(b"xxxxxxxxxxxx"), slow).await
+    };
+    let (one, other) = tokio::join!(upload(), upload());
+    assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+}
+
+#[tokio::test]
 async fn redirects_end_and_show_no_signature() {
     let server = Scripted::start(|_: &Seen, host: &str| {
         answer(

@@ -149,7 +149,7 @@ async fn a_refused_manifest_names_all_that_is_missing() {
         .put_manifest(&a, &tag("v1"), &sparse)
         .await
         .unwrap_err();
-    assert_eq!(refused.missing_blobs(), [image.digest.clone()]);
+    assert_eq!(refused.missing_blobs(), std::slice::from_ref(&image.digest));
     assert!(refused.is_sparse_index_refusal(), "{refused}");
 }
 
@@ -209,7 +209,8 @@ async fn certificates_count_unless_settings_say_otherwise() {
         unknown
             .to_string()
             .contains("not trusted here; name the authority's PEM file as `ca_file`"),
-        "{unknown}"
+        "{}",
+        shown(&unknown)
     );
     assert!(!unknown.is_transient());
     let plain = tags(Access::plain_http()).await.unwrap_err();
@@ -217,7 +218,8 @@ async fn certificates_count_unless_settings_say_otherwise() {
         plain
             .to_string()
             .ends_with("it speaks TLS: do not set `plain_http` for it"),
-        "{plain}"
+        "{}",
+        shown(&plain)
     );
     for (file, says) in [
         ("/nowhere.pem", "cannot be read"),
@@ -246,7 +248,8 @@ async fn plain_http_is_used_only_where_it_is_allowed() {
         refused
             .to_string()
             .ends_with("is it plain HTTP? (then set `plain_http` for it)"),
-        "{refused}"
+        "{}",
+        shown(&refused)
     );
     let lax = client(Options {
         default_access: Access::unverified(),

@@ -14,29 +14,29 @@ use axum::{
 
 /// A request as the server got it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// `GET /v2/...?...`
-    pub line: String,
-    pub headers: HeaderMap,
+    pub(crate) line: String,
+    pub(crate) headers: HeaderMap,
     /// `None` where it broke off.
-    pub body: Option<Vec<u8>>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 impl Seen {
-    pub fn authorization(&self) -> Option<&str> {
+    pub(crate) fn authorization(&self) -> Option<&str> {
         self.headers.get("authorization")?.to_str().ok()
     }
 }
 
 /// A running server; its runtime is the test's, and it ends with it.
-pub struct Scripted {
-    pub host: String,
+pub(crate) struct Scripted {
+    pub(crate) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Scripted {
     /// Answers every request by `answer`, which is given the server's `host:port` too.
-    pub async fn start<F>(answer: F) -> Self
+    pub(crate) async fn start<F>(answer: F) -> Self
     where
         F: Fn(&Seen, &str) -> Response<Body> + Clone + Send + Sync + 'static,
     {
@@ -63,18 +63,22 @@ impl Scripted {
     }
 
     /// Returns what it was asked so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Returns the request lines so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().into_iter().map(|s| s.line).collect()
     }
 }
 
 /// An answer with these headers.
-pub fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
+pub(crate) fn answer(
+    status: u16,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Response<Body> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);

@@ -269,6 +269,31 @@ async fn a_token_service_that_fails_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_password_is_tried_once_and_its_absence_not_at_all() {
+    let server = Scripted::start(|_: &Seen, _: &str| {
+        answer(401, &[("www-authenticate", "Basic realm=\"x\"")], "")
+    })
+    .await;
+    let a = repository(&server.host, "a");
+    let nobody = client(plain()).tags(&a).await.unwrap_err();
+    assert!(nobody.is_authentication());
+    assert_eq!(server.lines().len(), 1);
+    let text = format!(
+        r#"{{"auths":{{"{}":{{"username":"u","password":"hunter2"}}}}}}"#,
+        server.host
+    );
+    let wrong = client(Options {
+        credentials: credentials(&text),
+        ..plain()
+    });
+    assert!(wrong.tags(&a).await.unwrap_err().is_authentication());
+    assert_eq!(server.lines().len(), 3, "one that asks, one that says who");
+    // Many wrong passwords lock accounts: what is known to be asked for is sent once a call.
+    assert!(wrong.tags(&a).await.unwrap_err().is_authentication());
+    assert_eq!(server.lines().len(), 4);
+}
+
+#[tokio::test]
 async fn credentials_are_not_carried_to_another_host() {
     let elsewhere = Scripted::start(|seen: &Seen, _: &str| match &seen.line {
         line if line.starts_with("PUT") => answer(201, &[], ""),

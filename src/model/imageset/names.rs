@@ -133,12 +133,7 @@ pub(super) fn check_bounds(at: &At<'_>, min: Option<&Version>, max: Option<&Vers
 const ARCHITECTURES: [&str; 4] = ["amd64", "arm64", "ppc64le", "s390x"];
 
 /// Other words for architectures.
-const OTHER_WORDS: [(&str, &str); 4] = [
-    ("x86_64", "amd64"),
-    ("x64", "amd64"),
-    ("aarch64", "arm64"),
-    ("power", "ppc64le"),
-];
+const OTHER_WORDS: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
 
 /// Reads `architectures`: what payloads are asked for.
 pub(super) fn architectures(fields: &mut Fields<'_>) -> Vec<String> {

@@ -1,8 +1,22 @@
 //! The daemon's own YAML: what the site decides, every key of it explained in `packaging/imagesetd.yaml`.
 
+mod units;
+
+mod listen;
+
+mod parse;
+
+#[cfg(test)]
+mod tests;
+
 use std::{path::PathBuf, time::Duration};
 
-use crate::model::policy::{Policy, SourcePolicy};
+use crate::model::{
+    imageset::SetName,
+    policy::{self, Policy, SourcePolicy},
+};
+
+pub use parse::parse;
 
 /// Everything the settings file says, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +61,41 @@ pub struct Settings {
     pub keep_plans: usize,
     /// How many runs are kept per image set.
     pub keep_runs: usize,
+}
+
+impl Settings {
+    /// Returns what holds for an image set: of every key, the first override that matches its name and has it, else the default.
+    pub fn policy_for(&self, name: &SetName) -> Policy {
+        let mut policy = self.defaults.clone();
+        let matching = |o: &&Override| policy::matches(&o.name, &name.0);
+        // The last one first, so that the first match has the last word.
+        for other in self.image_sets.iter().filter(matching).rev() {
+            other.apply_to(&mut policy);
+        }
+        policy
+    }
+}
+
+impl Override {
+    /// Replaces what this override says.
+    fn apply_to(&self, policy: &mut Policy) {
+        fn set<T: Clone>(value: &mut T, other: &Option<T>) {
+            if let Some(other) = other {
+                *value = other.clone();
+            }
+        }
+        set(&mut policy.target, &self.target);
+        set(&mut policy.apply, &self.apply);
+        set(&mut policy.on_refresh, &self.on_refresh);
+        set(&mut policy.refresh, &self.refresh);
+        set(&mut policy.mirror_scope, &self.mirror_scope);
+        set(
+            &mut policy.ignore_release_signatures,
+            &self.ignore_release_signatures,
+        );
+        set(&mut policy.conditional_updates, &self.conditional_updates);
+        policy.max_bytes = self.max_bytes.or(policy.max_bytes);
+    }
 }
 
 /// `git`: the agent keeps the directory at the head of a branch by running the system's `git`.

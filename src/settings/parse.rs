@@ -1,0 +1,505 @@
+//! The settings file's schema: keys, defaults and what they may be.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Git, Listen, Override, RegistryAccess, Settings, UpdateService,
+    units::{Size, Time},
+};
+use crate::{
+    model::{
+        image::Registry,
+        policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh, Policy, SourcePolicy},
+    },
+    yaml::{
+        self, Problem, Severity,
+        reader::{At, Dialect, Fields, Report},
+    },
+};
+
+/// The update service of OpenShift.
+const OCP_GRAPH: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
+
+/// The update service of OKD.
+const OKD_GRAPH: &str = "https://origin-release.ci.openshift.org/graph";
+
+/// The shortest time between two looks at something.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Reads a settings file's text; relative paths in it begin in the folder of `file`.
+///
+/// # Errors
+///
+/// All the problems of the file, sorted by place, where at least one is an error. The warnings of a good file stand beside its settings.
+pub fn parse(file: &str, text: &str) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+    let documents = yaml::parse(file, text.as_bytes()).map_err(|problem| vec![problem])?;
+    let (first, more) = match documents.as_slice() {
+        [] => {
+            return Err(vec![whole_file(
+                file,
+                "the file says nothing",
+                "name the mirror, for instance `target: registry.lan:5000`",
+            )]);
+        }
+        [first, more @ ..] => (first, more.first()),
+    };
+    let report = Report::new(file, Dialect::Own, first);
+    if let Some(more) = more {
+        let mut problem = whole_file(
+            file,
+            "settings are one document, and a second one begins here",
+            "make one of the two",
+        );
+        (problem.line, problem.column) = (more.line, 1);
+        report.push(problem);
+    }
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let root = first.root.as_deref();
+    let settings = root.and_then(|root| settings(&report.root(root), folder));
+    match (settings, report.has_errors()) {
+        (Some(settings), false) => Ok((settings, report.into_problems())),
+        _ => Err(report.into_problems()),
+    }
+}
+
+/// A problem that has no better place than the file.
+fn whole_file(file: &str, message: &str, hint: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        severity: Severity::Error,
+        path: String::new(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// Reads the document.
+pub(super) fn settings(root: &At<'_>, folder: &Path) -> Option<Settings> {
+    let mut top = root.fields()?;
+    let settings = keys(&mut top, folder);
+    top.finish();
+    settings
+}
+
+/// Reads the keys of the document; nothing where there is no target.
+fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
+    let mut path = |key, default: &str| match path(top, key, folder) {
+        Some(path) => path,
+        None => PathBuf::from(default),
+    };
+    let directory = path("directory", "/var/lib/imagesetd/imagesets");
+    let state = path("state", "/var/lib/imagesetd");
+    let output = path("output", "/var/lib/imagesetd/resources");
+    let (keep_plans, keep_runs) = keep(top);
+    let defaults = defaults(top);
+    Some(Settings {
+        directory,
+        state,
+        output,
+        git: git(top),
+        listen: listen(top),
+        socket_group: word(top, "socket_group"),
+        authfile: self::path(top, "authfile", folder),
+        image_sets: overrides(top),
+        mirror_source_policies: source_policies(top),
+        update_service: update_service(top),
+        registries: registries(top, folder),
+        settle: time(top, "settle", Duration::ZERO).unwrap_or(Duration::from_secs(2)),
+        rescan: time(top, "rescan", SECOND).unwrap_or(Duration::from_secs(60)),
+        parallel_images: count(top, "parallel_images", 8, 1..=256),
+        parallel_blobs: count(top, "parallel_blobs", 16, 1..=1024),
+        retries: u32::try_from(count(top, "retries", 5, 0..=100)).unwrap_or(5),
+        shutdown_timeout: time(top, "shutdown_timeout", Duration::ZERO)
+            .unwrap_or(Duration::from_secs(30)),
+        keep_plans,
+        keep_runs,
+        // Last, so that all else has been looked at.
+        defaults: defaults?,
+    })
+}
+
+/// Reads what holds for image sets unless an override says otherwise; nothing where the target is missing or unfit.
+fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
+    top.required(
+        "target",
+        "name the mirror registry, for instance `target: registry.lan:5000/mirror`",
+    );
+    let written = policy(top, String::new());
+    Some(Policy {
+        target: written.target?,
+        apply: written.apply.unwrap_or_default(),
+        on_refresh: written.on_refresh.unwrap_or_default(),
+        refresh: written.refresh.unwrap_or(Duration::from_secs(4 * 3600)),
+        max_bytes: written.max_bytes,
+        mirror_scope: written.mirror_scope.unwrap_or_default(),
+        ignore_release_signatures: written.ignore_release_signatures.unwrap_or_default(),
+        conditional_updates: written.conditional_updates.unwrap_or_default(),
+    })
+}
+
+/// Reads the keys of a policy; the same below `image_sets` and at the top.
+fn policy(fields: &mut Fields<'_>, name: String) -> Override {
+    const APPLY: [(&str, ApplyMode); 2] = [
+        ("automatic", ApplyMode::Automatic),
+        ("manual", ApplyMode::Manual),
+    ];
+    const ON_REFRESH: [(&str, OnRefresh); 2] =
+        [("apply", OnRefresh::Apply), ("plan", OnRefresh::Plan)];
+    const SCOPE: [(&str, MirrorScope); 3] = [
+        ("repository", MirrorScope::Repository),
+        ("namespace", MirrorScope::Namespace),
+        ("registry", MirrorScope::Registry),
+    ];
+    const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
+    Override {
+        name,
+        target: fields.parsed("target"),
+        apply: choice(fields, "apply", "a way to apply plans", &APPLY),
+        on_refresh: choice(
+            fields,
+            "on_refresh",
+            "what is done when upstream moved",
+            &ON_REFRESH,
+        ),
+        refresh: time(fields, "refresh", SECOND),
+        max_bytes: fields.parsed("max_bytes").map(|Size(bytes)| bytes),
+        mirror_scope: choice(fields, "mirror_scope", "a scope of mirror rules", &SCOPE),
+        ignore_release_signatures: choice(
+            fields,
+            "release_signatures",
+            "what is done with signatures of releases",
+            &SIGNATURES,
+        ),
+        conditional_updates: fields
+            .get("conditional_updates")
+            .and_then(|at| at.boolean()),
+    }
+}
+
+/// Reads `image_sets`.
+fn overrides(top: &mut Fields<'_>) -> Vec<Override> {
+    let read = |at: &At<'_>| {
+        let mut fields = at.fields()?;
+        let name = fields
+            .required(
+                "name",
+                "name an image set, or write a pattern such as `prod/*`",
+            )
+            .and_then(|at| at.text());
+        let found = policy(&mut fields, name.clone().unwrap_or_default());
+        fields.finish();
+        name.map(|_| found)
+    };
+    top.list("image_sets").iter().filter_map(read).collect()
+}
+
+/// Reads `git`.
+fn git(top: &mut Fields<'_>) -> Option<Git> {
+    let mut fields = top.fields("git")?;
+    let url = fields
+        .required("url", "write what `git clone` would be given")
+        .and_then(|at| git_url(&at));
+    let branch = fields.get("branch").map(|at| branch(&at));
+    let interval = time(&mut fields, "interval", SECOND);
+    fields.finish();
+    Some(Git {
+        url: url?,
+        branch: branch.unwrap_or_else(|| Some("main".to_owned()))?,
+        interval: interval.unwrap_or(Duration::from_secs(60)),
+    })
+}
+
+/// Reads the address of a Git repository. One with a password in it would show it in the list of processes, and is not shown here either.
+fn git_url(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if url::Url::parse(&text).is_ok_and(|url| url.password().is_some()) {
+        at.error(
+            "the address has a password in it, which would be seen in the list of processes",
+            "leave it to a credential helper of git",
+        );
+        return None;
+    }
+    if text.starts_with('-') || text.contains(char::is_whitespace) {
+        at.error(
+            format!(
+                "`{}` is not the address of a Git repository",
+                yaml::shorten(&text)
+            ),
+            "",
+        );
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads the name of a branch (git-check-ref-format).
+fn branch(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let fits = !text.is_empty()
+        && !text.starts_with(['-', '/', '.'])
+        && !text.ends_with(['/', '.'])
+        && !text.contains("..")
+        && !text.contains("//")
+        && !text.contains("@{")
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c));
+    if !fits {
+        at.error(
+            format!("`{}` is not the name of a branch", yaml::shorten(&text)),
+            "",
+        );
+    }
+    fits.then_some(text)
+}
+
+/// Reads `listen`.
+fn listen(top: &mut Fields<'_>) -> Vec<Listen> {
+    let Some(at) = top.get("listen") else {
+        return vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())];
+    };
+    let mut found = Vec::new();
+    let entries = at.list();
+    for entry in &entries {
+        match entry.parsed::<Listen>() {
+            Some(listen) if found.contains(&listen) => {
+                entry.error(
+                    format!("`{listen}` is there twice"),
+                    "remove one of the two",
+                );
+            }
+            listen => found.extend(listen),
+        }
+    }
+    if entries.is_empty() && at.is_empty() {
+        at.error(
+            "the daemon listens nowhere",
+            "name an address, or remove the key",
+        );
+    }
+    found
+}
+
+/// Reads `mirror_source_policies`.
+fn source_policies(top: &mut Fields<'_>) -> Vec<SourcePolicy> {
+    let read = |at: &At<'_>| {
+        let mut fields = at.fields()?;
+        let source = fields
+            .required(
+                "source",
+                "name a source, for instance `quay.io/openshift-release-dev/*`",
+            )
+            .and_then(|at| source(&at));
+        let policy = fields
+            .required(
+                "policy",
+                "write `AllowContactingSource` or `NeverContactSource`",
+            )
+            .and_then(|at| source_policy(&at));
+        fields.finish();
+        Some(SourcePolicy {
+            source: source?,
+            policy: policy?,
+        })
+    };
+    top.list("mirror_source_policies")
+        .iter()
+        .filter_map(read)
+        .collect()
+}
+
+/// Reads a pattern of sources.
+fn source(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if text.contains("://") || text.contains('@') || text.contains(char::is_whitespace) {
+        let message = format!("`{}` is not a source of mirror rules", yaml::shorten(&text));
+        at.error(message, "write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text");
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads a `mirrorSourcePolicy`.
+fn source_policy(at: &At<'_>) -> Option<MirrorSourcePolicy> {
+    const POLICIES: [(&str, MirrorSourcePolicy); 3] = [
+        (
+            "AllowContactingSource",
+            MirrorSourcePolicy::AllowContactingSource,
+        ),
+        ("NeverContactSource", MirrorSourcePolicy::NeverContactSource),
+        ("AllowFallback", MirrorSourcePolicy::AllowContactingSource),
+    ];
+    let text = at.text()?;
+    if text == "AllowFallback" {
+        at.warn(
+            "`AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead",
+            "write `AllowContactingSource`",
+        );
+        return Some(MirrorSourcePolicy::AllowContactingSource);
+    }
+    at.choice("a `mirrorSourcePolicy`", &POLICIES[..2])
+}
+
+/// Reads `update_service`.
+fn update_service(top: &mut Fields<'_>) -> UpdateService {
+    let mut fields = top.fields("update_service");
+    let mut read = |key, default: &str| {
+        let written = fields.as_mut().and_then(|fields| fields.get(key));
+        let url = written.and_then(|at| graph_url(&at));
+        url.unwrap_or_else(|| url::Url::parse(default).expect("the default is a URL"))
+    };
+    let service = UpdateService {
+        ocp: read("ocp", OCP_GRAPH),
+        okd: read("okd", OKD_GRAPH),
+    };
+    if let Some(fields) = fields {
+        fields.finish();
+    }
+    service
+}
+
+/// Reads the address of a graph.
+fn graph_url(at: &At<'_>) -> Option<url::Url> {
+    let text = at.text()?;
+    let url = url::Url::parse(&text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        let message = format!(
+            "`{}` is not the address of an update service",
+            yaml::shorten(&text)
+        );
+        at.error(
+            message,
+            "write one that begins with `https://` or `http://`",
+        );
+    }
+    url
+}
+
+/// Reads `registries`.
+fn registries(top: &mut Fields<'_>, folder: &Path) -> Vec<RegistryAccess> {
+    let mut found: Vec<RegistryAccess> = Vec::new();
+    for at in top.list("registries") {
+        let Some((host_at, access)) = registry(&at, folder) else {
+            continue;
+        };
+        if found.iter().any(|other| other.host == access.host) {
+            host_at.error(
+                format!("`{}` is there twice", access.host),
+                "make one entry of the two",
+            );
+        } else {
+            found.push(access);
+        }
+    }
+    found
+}
+
+/// Reads an entry of `registries`, with where its host is.
+fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> {
+    let mut fields = at.fields()?;
+    let host_at = fields.required(
+        "host",
+        "name the registry, for instance `host: registry.lan:5000`",
+    );
+    let host: Option<Registry> = host_at.as_ref().and_then(At::parsed);
+    let plain_http = fields.flag("plain_http");
+    let skip_tls_verify = fields.flag("skip_tls_verify");
+    let ca_file = path(&mut fields, "ca_file", folder);
+    if plain_http && (skip_tls_verify || ca_file.is_some()) {
+        at.error(
+            "`plain_http` has no certificate that could be checked or not",
+            "remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+        );
+    }
+    fields.finish();
+    let access = RegistryAccess {
+        host: host?,
+        plain_http,
+        skip_tls_verify,
+        ca_file,
+    };
+    host_at.map(|at| (at, access))
+}
+
+/// Reads `keep`: how many plans and how many runs.
+fn keep(top: &mut Fields<'_>) -> (usize, usize) {
+    const PLANS: usize = 20;
+    const RUNS: usize = 50;
+    let Some(mut fields) = top.fields("keep") else {
+        return (PLANS, RUNS);
+    };
+    let plans = count(&mut fields, "plans", PLANS, 1..=10_000);
+    let runs = count(&mut fields, "runs", RUNS, 1..=10_000);
+    fields.finish();
+    (plans, runs)
+}
+
+/// Reads a path; a relative one begins in the folder of the settings file.
+fn path(fields: &mut Fields<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
+    word(fields, key).map(|path| folder.join(path))
+}
+
+/// Reads a text that says something.
+fn word(fields: &mut Fields<'_>, key: &'static str) -> Option<String> {
+    let at = fields.get(key)?;
+    let text = at.text()?;
+    if text.trim().is_empty() {
+        at.error(
+            "nothing is written here",
+            "write a value, or remove the key",
+        );
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads one of several words.
+fn choice<T: Clone>(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    what: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
+    fields.get(key).and_then(|at| at.choice(what, words))
+}
+
+/// Reads a time that is not below `least`.
+fn time(fields: &mut Fields<'_>, key: &'static str, least: Duration) -> Option<Duration> {
+    let at = fields.get(key)?;
+    let Time(time) = at.parsed()?;
+    if time < least {
+        at.error(format!("`{key}` is too short"), "write `1s` or more");
+        return None;
+    }
+    Some(time)
+}
+
+/// Reads a number within bounds.
+fn count(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    default: usize,
+    bounds: std::ops::RangeInclusive<usize>,
+) -> usize {
+    let Some((at, written)) = fields.get(key).and_then(|at| at.integer().map(|n| (at, n))) else {
+        return default;
+    };
+    match usize::try_from(written) {
+        Ok(count) if bounds.contains(&count) => count,
+        _ => {
+            at.error(
+                format!(
+                    "`{key}` is {written}, and {} to {} is possible",
+                    bounds.start(),
+                    bounds.end()
+                ),
+                "",
+            );
+            default
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What the settings file is read as, and what a person is told about it.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use super::*;
+use crate::{
+    model::policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+    yaml::{
+        self, Severity,
+        reader::{Dialect, Report},
+    },
+};
+
+const EXAMPLE: &str = include_str!("../../packaging/imagesetd.yaml");
+
+/// The example with every key taken out of its comment.
+fn example_with_all_keys() -> String {
+    // Prose has one space after its sign, keys of nested mappings two.
+    let is_key =
+        |line: &&str| line.starts_with('#') && (!line.starts_with("# ") || line.starts_with("#  "));
+    let uncomment = |line: &str| match Some(line).filter(is_key) {
+        Some(line) => line[1..].to_owned() + "\n",
+        None => line.to_owned() + "\n",
+    };
+    EXAMPLE.lines().map(uncomment).collect()
+}
+
+/// Reads settings that have no problems.
+fn good(text: &str) -> Settings {
+    match parse("/etc/imagesetd/imagesetd.yaml", text) {
+        Ok((settings, problems)) => {
+            assert_eq!(problems, [], "{text}");
+            settings
+        }
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+/// What is told about settings, as `line:column path: severity: message; hint`.
+fn told(text: &str) -> Vec<String> {
+    let problems = match parse("f.yaml", text) {
+        Ok((_, problems)) => problems,
+        Err(problems) => {
+            assert!(problems.iter().any(|p| p.severity == Severity::Error));
+            problems
+        }
+    };
+    let show = |p: &yaml::Problem| {
+        let severity = format!("{:?}", p.severity).to_lowercase();
+        let hint = if p.hint.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", p.hint)
+        };
+        format!(
+            "{}:{} {}: {severity}: {}{hint}",
+            p.line, p.column, p.path, p.message
+        )
+    };
+    problems.iter().map(show).collect()
+}
+
+fn defaults(target: &str) -> Settings {
+    Settings {
+        directory: "/var/lib/imagesetd/imagesets".into(),
+        git: None,
+        state: "/var/lib/imagesetd".into(),
+        output: "/var/lib/imagesetd/resources".into(),
+        listen: vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())],
+        socket_group: None,
+        authfile: None,
+        defaults: Policy {
+            target: target.parse().unwrap(),
+            apply: ApplyMode::Automatic,
+            on_refresh: OnRefresh::Apply,
+            refresh: Duration::from_secs(4 * 3600),
+            max_bytes: None,
+            mirror_scope: MirrorScope::Namespace,
+            ignore_release_signatures: false,
+            conditional_updates: false,
+        },
+        image_sets: Vec::new(),
+        mirror_source_policies: Vec::new(),
+        update_service: UpdateService {
+            ocp: "https://api.openshift.com/api/upgrades_info/v1/graph"
+                .parse()
+                .unwrap(),
+            okd: "https://origin-release.ci.openshift.org/graph"
+                .parse()
+                .unwrap(),
+        },
+        registries: Vec::new(),
+        settle: Duration::from_secs(2),
+        rescan: Duration::from_secs(60),
+        parallel_images: 8,
+        parallel_blobs: 16,
+        retries: 5,
+        shutdown_timeout: Duration::from_secs(30),
+        keep_plans: 20,
+        keep_runs: 50,
+    }
+}
+
+#[test]
+fn a_target_is_all_that_is_needed() {
+    assert_eq!(good("target: reg.lan/x\n"), defaults("reg.lan/x"));
+}
+
+#[test]
+fn the_example_is_the_defaults_as_it_stands() {
+    assert_eq!(good(EXAMPLE), defaults("registry.example.com:5000/mirror"));
+}
+
+#[test]
+fn the_examples_keys_have_their_defaults_or_an_example() {
+    let expected = Settings {
+        git: Some(Git {
+            url: "https://git.example.com/site/imagesets.git".to_owned(),
+            branch: "main".to_owned(),
+            interval: Duration::from_secs(60),
+        }),
+        socket_group: Some("imagesetd".to_owned()),
+        authfile: Some("/etc/imagesetd/auth.json".into()),
+        image_sets: vec![Override {
+            name: "prod/*".to_owned(),
+            target: Some("registry.example.com:5000/prod".parse().unwrap()),
+            apply: Some(ApplyMode::Manual),
+            on_refresh: Some(OnRefresh::Plan),
+            refresh: Some(Duration::from_secs(86_400)),
+            max_bytes: Some(2 << 40),
+            mirror_scope: Some(MirrorScope::Repository),
+            ignore_release_signatures: Some(false),
+            conditional_updates: Some(false),
+        }],
+        mirror_source_policies: vec![SourcePolicy {
+            source: "quay.io/openshift-release-dev/*".to_owned(),
+            policy: MirrorSourcePolicy::NeverContactSource,
+        }],
+        registries: vec![
+            RegistryAccess {
+                host: "registry.example.com:5000".parse().unwrap(),
+                plain_http: false,
+                skip_tls_verify: false,
+                ca_file: Some("/etc/imagesetd/mirror-ca.pem".into()),
+            },
+            RegistryAccess {
+                host: "lab.example.com:5000".parse().unwrap(),
+                plain_http: true,
+                skip_tls_verify: false,
+                ca_file: None,
+            },
+        ],
+        ..defaults("registry.example.com:5000/mirror")
+    };
+    let mut settings = good(&example_with_all_keys());
+    assert_eq!(settings.defaults.max_bytes.take(), Some(500 << 30));
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn every_key_of_the_schema_is_in_the_example() {
+    let text = example_with_all_keys();
+    let documents = yaml::parse("example", text.as_bytes()).unwrap();
+    let report = Report::new("example", Dialect::Own, &documents[0]);
+    let root = documents[0].root.as_deref().unwrap();
+    super::parse::settings(&report.root(root), Path::new("")).unwrap();
+    let mut written = BTreeSet::new();
+    keys(root, "", &mut written);
+    let asked = report.asked();
+    assert!(asked.len() > 40, "{asked:?}");
+    assert_eq!(written, asked);
+}
+
+/// Collects the keys of a document as the reader names them.
+fn keys(node: &yaml::Node, path: &str, found: &mut BTreeSet<String>) {
+    match &node.value {
+        yaml::Value::Scalar(_) => {}
+        yaml::Value::Sequence(items) => {
+            items
+                .iter()
+                .for_each(|item| keys(item, &format!("{path}[]"), found));
+        }
+        yaml::Value::Mapping(entries) => {
+            for entry in entries {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{}", entry.key);
+                keys(&entry.value, &path, found);
+                found.insert(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn relative_paths_begin_beside_the_file() {
+    let text = "target: a.b\ndirectory: sets\nstate: ./state\noutput: ../out\nauthfile: /a/auth.json\nregistries: [{host: a.b, ca_file: ca.pem}]\n";
+    let (settings, _) = parse("conf/site.yaml", text).unwrap();
+    assert_eq!(settings.directory, Path::new("conf/sets"));
+    assert_eq!(settings.state, Path::new("conf/./state"));
+    assert_eq!(settings.output, Path::new("conf/../out"));
+    assert_eq!(
+        settings.authfile.as_deref(),
+        Some(Path::new("/a/auth.json"))
+    );
+    assert_eq!(
+        settings.registries[0].ca_file.as_deref(),
+        Some(Path::new("conf/ca.pem"))
+    );
+    let (settings, _) = parse("site.yaml", text).unwrap();
+    assert_eq!(settings.directory, Path::new("sets"));
+}
+
+#[test]
+fn the_first_override_that_says_something_wins() {
+    let settings = good(
+        "target: a.b/all
+max_bytes: 5
+apply: manual
+image_sets:
+- {name: prod/x, refresh: 1h}
+- {name: prod/*, refresh: 2h, apply: automatic, target: a.b/prod, release_signatures: ignore}
+- {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry}
+",
+    );
+    let policy = |name: &str| settings.policy_for(&SetName(name.to_owned()));
+    let all = Policy {
+        target: "a.b/all".parse().unwrap(),
+        apply: ApplyMode::Manual,
+        on_refresh: OnRefresh::Plan,
+        refresh: Duration::from_secs(4 * 3600),
+        max_bytes: Some(7),
+        mirror_scope: MirrorScope::Registry,
+        ignore_release_signatures: false,
+        conditional_updates: true,
+    };
+    let prod = Policy {
+        target: "a.b/prod".parse().unwrap(),
+        apply: ApplyMode::Automatic,
+        refresh: Duration::from_secs(2 * 3600),
+        ignore_release_signatures: true,
+        ..all.clone()
+    };
+    assert_eq!(policy("lab/x"), all);
+    assert_eq!(policy("prod/y"), prod);
+    assert_eq!(
+        policy("prod/x"),
+        Policy {
+            refresh: Duration::from_secs(3600),
+            ..prod
+        }
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let text = r#"directry: /x
+Target: reg.lan
+git: {url: "https://me:secret@git.lan/x", branch: -x, every: 1m}
+listen: [tcp://0.0.0.0:7443, unix://x, "unix:///a", "unix:///a"]
+apply: automaticaly
+on_refresh: never
+refresh: 0s
+max_bytes: 500G
+mirror_scope: name
+release_signatures: false
+conditional_updates: "true"
+image_sets:
+- {target: REG/x, settle: 1s}
+- []
+mirror_source_policies:
+- {source: docker://quay.io/x, policy: AllowFallback}
+- {source: quay.io/x, policy: NeverContact}
+update_service: {ocp: api.openshift.com, okd: https://okd.lan/graph}
+registries:
+- {host: reg.lan/x, plain_http: yes, skip_tls_verify: true}
+- {host: a.lan}
+- {host: a.lan}
+settle: 5
+rescan: 4h30
+parallel_images: 0
+parallel_blobs: 2.5
+retries: -1
+shutdown_timeout: []
+keep: {plans: 0, run: 3}
+socket_group: ""
+settle: 2s
+"#;
+    assert_eq!(
+        told(text),
+        [
+            "1:1 directry: error: `directry` is not a key that is known here; did you mean `directory`?",
+            "1:1 target: error: `target` is missing; name the mirror registry, for instance `target: registry.lan:5000/mirror`",
+            "2:1 Target: error: `Target` is not a key that is known here; did you mean `target`?",
+            "3:12 git.url: error: the address has a password in it, which would be seen in the list of processes; leave it to a credential helper of git",
+            "3:51 git.branch: error: `-x` is not the name of a branch",
+            "3:55 git.every: error: `every` is not a key that is known here; known here are `branch`, `interval` and `url`",
+            "4:10 listen[0]: error: `tcp://0.0.0.0:7443` can be reached from other machines, and TLS and authentication are not there yet; listen on `127.0.0.1` or `[::1]`, or on a Unix socket",
+            "4:30 listen[1]: error: `unix://x` has no absolute path: `unix://` and a path that begins with `/` are expected",
+            "4:53 listen[3]: error: `unix:///a` is there twice; remove one of the two",
+            "5:8 apply: error: `automaticaly` is not a way to apply plans; did you mean `automatic`?",
+            "6:13 on_refresh: error: `never` is not what is done when upstream moved; known here are `apply` and `plan`",
+            "7:10 refresh: error: `refresh` is too short; write `1s` or more",
+            "8:12 max_bytes: error: `500G` is not a size: a number and `KiB`, `MiB`, `GiB` or `TiB` (or `KB`, `MB`, `GB`, `TB`, or `B`) is expected, for instance `500GiB`",
+            "9:15 mirror_scope: error: `name` is not a scope of mirror rules; known here are `namespace`, `registry` and `repository`",
+            "10:21 release_signatures: error: `false` is not what is done with signatures of releases; known here are `ignore` and `verify`",
+            "11:22 conditional_updates: error: `true` or `false` is expected here, not a text in quotes; write `true` without quotes",
+            "13:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
+            "13:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures` and `target`",
+            "14:3 image_sets[1]: error: a mapping is expected here, not a list",
+            "16:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
+            "16:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",
+            "17:31 mirror_source_policies[1].policy: error: `NeverContact` is not a `mirrorSourcePolicy`; did you mean `NeverContactSource`?",
+            "18:23 update_service.ocp: error: `api.openshift.com` is not the address of an update service; write one that begins with `https://` or `http://`",
+            "20:3 registries[0]: error: `plain_http` has no certificate that could be checked or not; remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+            "20:10 registries[0].host: error: `reg.lan/x` is not a registry: `host` or `host:port` is expected",
+            "22:10 registries[2].host: error: `a.lan` is there twice; make one entry of the two",
+            "23:9 settle: error: `5` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
+            "24:9 rescan: error: `4h30` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
+            "25:18 parallel_images: error: `parallel_images` is 0, and 1 to 256 is possible",
+            "26:17 parallel_blobs: error: a whole number is expected here, not a number with a fraction",
+            "27:10 retries: error: `-1` is not a number from 0 on",
+            "28:19 shutdown_timeout: error: a text is expected here, not a list",
+            "29:15 keep.plans: error: `plans` is 0, and 1 to 10000 is possible",
+            "29:18 keep.run: error: `run` is not a key that is known here; did you mean `runs`?",
+            "30:15 socket_group: error: nothing is written here; write a value, or remove the key",
+            "31:1 settle: error: `settle` is there twice, first on line 23, column 1; remove one of the two"
+        ]
+    );
+}
+
+#[test]
+fn files_that_are_no_settings_are_told_apart() {
+    assert_eq!(
+        told(""),
+        [
+            "0:0 : error: the file says nothing; name the mirror, for instance `target: registry.lan:5000`"
+        ]
+    );
+    assert_eq!(
+        told("- a\n"),
+        ["1:1 : error: a mapping is expected here, not a list"]
+    );
+    assert_eq!(
+        told("directory: /x\n"),
+        [
+            "1:1 target: error: `target` is missing; name the mirror registry, for instance `target: registry.lan:5000/mirror`"
+        ]
+    );
+    assert_eq!(
+        told("target: a.b\n---\ntarget: c.d\n"),
+        [
+            "2:1 : error: settings are one document, and a second one begins here; make one of the two"
+        ]
+    );
+    assert_eq!(
+        told("target: a.b\nlisten: []\ngit:\nkeep: {}\n"),
+        ["2:9 listen: error: the daemon listens nowhere; name an address, or remove the key"]
+    );
+    assert_eq!(told("target: [\n").len(), 1);
+}
+
+#[test]
+fn warnings_stand_beside_good_settings() {
+    let text = "target: a.b\nmirror_source_policies: [{source: x.y, policy: AllowFallback}]\n";
+    let (settings, problems) = parse("f.yaml", text).unwrap();
+    assert_eq!(
+        settings.mirror_source_policies[0].policy,
+        MirrorSourcePolicy::AllowContactingSource
+    );
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        told(text),
+        [
+            "2:48 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`"
+        ]
+    );
+}
