@@ -10,7 +10,7 @@ use crate::{
         problems, text,
     },
     grpc::{
-        found::{image_set, problem},
+        convert::{image_set, problem},
         v1::ValidateImageSetsResponse,
     },
     model::imageset::{self, Severity, SourceFile},

@@ -2,7 +2,9 @@
 
 pub mod v1;
 
-pub mod found;
+pub mod convert;
+
+pub mod service;
 
 pub mod convert;
 

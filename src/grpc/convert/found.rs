@@ -3,6 +3,7 @@
 use crate::{
     grpc::v1,
     model::imageset::{FoundSet, Problem, Severity},
+    reconcile::Validated,
 };
 
 /// Returns an image set that was found.
@@ -28,5 +29,14 @@ pub fn problem(problem: &Problem) -> v1::Problem {
         path: problem.path.clone(),
         message: problem.message.clone(),
         hint: problem.hint.clone(),
+    }
+}
+
+/// Returns what validation found.
+pub fn validated(validated: &Validated) -> v1::ValidateImageSetsResponse {
+    v1::ValidateImageSetsResponse {
+        valid: validated.is_valid(),
+        image_sets: validated.image_sets.iter().map(image_set).collect(),
+        problems: validated.problems.iter().map(problem).collect(),
     }
 }

@@ -1,0 +1,35 @@
+//! Values of the house to messages of the wire and back; the one place where both are known.
+
+mod ask;
+
+mod found;
+
+mod plan;
+
+mod refuse;
+
+mod resources;
+
+mod run;
+
+mod status;
+
+use jiff::Timestamp;
+
+pub use ask::{files, given, page};
+pub use found::{image_set, problem, validated};
+pub use plan::{plan, plan_step, plan_summary, planned};
+pub use refuse::{REASON, refusal, refused};
+pub use resources::{resources, retired};
+pub use run::{run, run_event, run_summary};
+pub use status::status_answer;
+
+/// How many entries of a list that can be very long stand in one message.
+const MOST: usize = 1000;
+
+fn time(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    }
+}

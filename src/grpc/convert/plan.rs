@@ -1,0 +1,223 @@
+//! Plans, their steps, and what they do to documents and nodes.
+
+use crate::{
+    grpc::{
+        convert::{MOST, found::problem, time},
+        v1,
+    },
+    model::{
+        desired::{self, Unresolved},
+        plan::{Moved, Step},
+        record::{self, Freshness, Pending, PlanRecord},
+        release::select::ConditionalStep,
+    },
+    reconcile::{PlanView, Planned},
+};
+
+/// Returns the answer to a request for plans.
+pub fn planned(planned: &Planned) -> v1::CreatePlanResponse {
+    let unplanned = planned.unplanned.iter().map(|unplanned| v1::Unplanned {
+        image_set: unplanned.set.to_string(),
+        reason: unplanned.reason.to_owned(),
+        message: unplanned.message.clone(),
+    });
+    v1::CreatePlanResponse {
+        plans: planned.plans.iter().map(plan).collect(),
+        unplanned: unplanned.collect(),
+        problems: planned.problems.iter().map(problem).collect(),
+    }
+}
+
+/// Returns a plan whole, but for its steps.
+pub fn plan(view: &PlanView) -> v1::Plan {
+    let PlanRecord {
+        plan,
+        documents,
+        impact,
+        ..
+    } = &*view.record;
+    v1::Plan {
+        unwanted: plan
+            .unwanted
+            .iter()
+            .take(MOST)
+            .map(|unwanted| unwanted.target.to_string())
+            .collect(),
+        moved: plan.moved.iter().map(moved).collect(),
+        unresolved: plan.unresolved.iter().take(MOST).map(unresolved).collect(),
+        conditional_updates: plan.conditional.iter().map(conditional).collect(),
+        documents: documents.iter().map(document_change).collect(),
+        node_impact: Some(node_impact(impact)),
+        warnings: plan.warnings.clone(),
+        unsupported: plan
+            .unsupported
+            .iter()
+            .map(|(stanza, message)| v1::Unsupported {
+                stanza: stanza.clone(),
+                message: message.clone(),
+            })
+            .collect(),
+        ..plan_summary(view)
+    }
+}
+
+/// Returns what a list of plans says of one: its counts.
+pub fn plan_summary(view: &PlanView) -> v1::Plan {
+    let PlanRecord {
+        plan,
+        created,
+        pending,
+        run,
+        ..
+    } = &*view.record;
+    let (freshness, stale_reason) = freshness(&view.freshness);
+    let steps = plan.steps.len() as u64;
+    let wanted = plan.wanted as u64;
+    v1::Plan {
+        id: plan.id.to_string(),
+        image_set: plan.set.to_string(),
+        revision: plan.revision.clone(),
+        lineage: plan.base.lineage.clone(),
+        serial: plan.base.serial,
+        created_at: Some(time(*created)),
+        freshness: freshness.into(),
+        stale_reason,
+        pending_reason: self::pending(*pending).into(),
+        run_id: run.clone().unwrap_or_default(),
+        wanted_count: wanted,
+        unchanged_count: wanted.saturating_sub(steps),
+        step_count: steps,
+        bytes: plan.bytes(),
+        bytes_present: plan.bytes_kept(),
+        unwanted_count: plan.unwanted.len() as u64,
+        unresolved_count: plan.unresolved.len() as u64,
+        release_signatures_ignored: plan.signatures_ignored,
+        kinds: kinds(&plan.steps),
+        ..v1::Plan::default()
+    }
+}
+
+fn freshness(freshness: &Freshness) -> (v1::Freshness, String) {
+    match freshness {
+        Freshness::Fresh => (v1::Freshness::Fresh, String::new()),
+        Freshness::Running => (v1::Freshness::Running, String::new()),
+        Freshness::Applied => (v1::Freshness::Applied, String::new()),
+        Freshness::Stale(why) => (v1::Freshness::Stale, why.clone()),
+    }
+}
+
+/// Returns why a plan waits.
+pub(super) fn pending(pending: Pending) -> v1::PendingReason {
+    match pending {
+        Pending::No => v1::PendingReason::None,
+        Pending::Manual => v1::PendingReason::Manual,
+        Pending::MaxBytes => v1::PendingReason::MaxBytes,
+        Pending::OnRefresh => v1::PendingReason::OnRefresh,
+        Pending::Preview => v1::PendingReason::Preview,
+    }
+}
+
+fn kind(kind: desired::Kind) -> v1::ImageKind {
+    match kind {
+        desired::Kind::ReleaseComponent => v1::ImageKind::ReleaseComponent,
+        desired::Kind::Release => v1::ImageKind::Release,
+        desired::Kind::Additional => v1::ImageKind::Additional,
+    }
+}
+
+fn kinds(steps: &[Step]) -> Vec<v1::KindCount> {
+    let mut counts = std::collections::BTreeMap::new();
+    for step in steps {
+        let count: &mut (u64, u64) = counts.entry(i32::from(kind(step.image.kind))).or_default();
+        *count = (count.0 + 1, count.1 + step.bytes);
+    }
+    counts
+        .into_iter()
+        .map(|(kind, (step_count, bytes))| v1::KindCount {
+            kind,
+            step_count,
+            bytes,
+        })
+        .collect()
+}
+
+fn moved(moved: &Moved) -> v1::Moved {
+    v1::Moved {
+        subject: moved.subject.clone(),
+        from: moved.from.clone(),
+        to: moved.to.clone(),
+    }
+}
+
+fn unresolved(unresolved: &Unresolved) -> v1::Unresolved {
+    v1::Unresolved {
+        subject: unresolved.subject.clone(),
+        reason: unresolved.reason.clone(),
+        transient: unresolved.transient,
+    }
+}
+
+fn conditional(step: &ConditionalStep) -> v1::ConditionalUpdate {
+    let risks = step.risks.iter().map(|risk| v1::Risk {
+        name: risk.name.clone(),
+        message: risk.message.clone(),
+        url: risk.url.clone(),
+    });
+    v1::ConditionalUpdate {
+        from: step.from.to_string(),
+        to: step.to.to_string(),
+        risks: risks.collect(),
+    }
+}
+
+/// Returns a step with its place in the plan, from 1.
+pub fn plan_step(number: usize, step: &Step) -> v1::PlanStep {
+    v1::PlanStep {
+        number: number as u64,
+        kind: kind(step.image.kind).into(),
+        source: step.image.source_reference().to_string(),
+        target: step.image.target_reference().to_string(),
+        digest: step.image.digest.to_string(),
+        bytes: step.bytes,
+        blobs: step.blobs.into(),
+        unit: step.image.unit.clone(),
+    }
+}
+
+/// Returns what becomes of a document.
+pub(super) fn document_change(change: &record::DocumentChange) -> v1::DocumentChange {
+    let what = match (change.before.is_empty(), change.after.is_empty()) {
+        (true, false) => v1::Change::Added,
+        (false, true) => v1::Change::Removed,
+        _ if change.before == change.after => v1::Change::Unchanged,
+        _ => v1::Change::Changed,
+    };
+    v1::DocumentChange {
+        name: change.name.clone(),
+        file_name: change.file_name.clone(),
+        kind: change.kind.clone(),
+        change: what.into(),
+        before: change.before.clone(),
+        after: change.after.clone(),
+    }
+}
+
+/// What a forecast rests on: of other documents in a cluster nothing is known here.
+const IMPACT_NOTE: &str = "going by these documents only; others in a cluster may change it";
+
+/// Returns what happens to nodes.
+pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
+    let reasons = impact.reasons.iter().map(|reason| v1::ImpactReason {
+        scope: reason.scope.clone(),
+        mirror: reason.mirror.clone(),
+        drain: reason.drain,
+        message: reason.message.clone(),
+    });
+    v1::NodeImpact {
+        reload: impact.reload,
+        drain: impact.drain,
+        unknown: false,
+        reasons: reasons.collect(),
+        note: IMPACT_NOTE.to_owned(),
+    }
+}

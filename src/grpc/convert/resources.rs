@@ -1,0 +1,149 @@
+//! Cluster documents, as text and as values, and what was retired of them.
+
+use prost_types::{ListValue, Struct, Value as Plain, value::Kind as Is};
+use serde_json::Value;
+
+use crate::{
+    cluster::document::{self, Document},
+    grpc::{
+        convert::plan::{document_change, node_impact},
+        v1,
+    },
+    model::record,
+    reconcile::{ResourceView, Retired},
+};
+
+/// Returns the documents of the kinds asked for, all where none is.
+pub fn resources(resources: &[ResourceView], kinds: &[String]) -> v1::GetResourcesResponse {
+    let resources = resources.iter().map(resource);
+    v1::GetResourcesResponse {
+        resources: resources
+            .filter(|r| kinds.is_empty() || kinds.contains(&r.kind))
+            .collect(),
+    }
+}
+
+fn resource(view: &ResourceView) -> v1::Resource {
+    let document = &view.document;
+    v1::Resource {
+        image_set: document.set.to_string(),
+        name: document.name.clone(),
+        file_name: document.file_name.clone(),
+        api_version: document::API_VERSION.to_owned(),
+        kind: kind_of(document),
+        text: document.text.clone(),
+        value: Some(structure(&document.value)),
+        retirable: view.retirable.clone(),
+    }
+}
+
+fn kind_of(document: &Document) -> String {
+    document.value["kind"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn structure(value: &Value) -> Struct {
+    let entries = value.as_object().into_iter().flatten();
+    Struct {
+        fields: entries
+            .map(|(key, value)| (key.clone(), plain(value)))
+            .collect(),
+    }
+}
+
+fn plain(value: &Value) -> Plain {
+    let kind = match value {
+        Value::Null => Is::NullValue(0),
+        Value::Bool(value) => Is::BoolValue(*value),
+        Value::Number(value) => Is::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
+        Value::String(value) => Is::StringValue(value.clone()),
+        Value::Array(items) => Is::ListValue(ListValue {
+            values: items.iter().map(plain).collect(),
+        }),
+        Value::Object(_) => Is::StructValue(structure(value)),
+    };
+    Plain { kind: Some(kind) }
+}
+
+/// Returns what was retired, or would be.
+pub fn retired(retired: &Retired) -> v1::RetireResourcesResponse {
+    v1::RetireResourcesResponse {
+        retired: retired
+            .documents
+            .iter()
+            .flat_map(|change| retired_rules(change, &retired.before))
+            .collect(),
+        documents: retired.documents.iter().map(document_change).collect(),
+        node_impact: Some(node_impact(&retired.impact)),
+    }
+}
+
+/// The rules of a document that its text afterwards has no more.
+fn retired_rules(change: &record::DocumentChange, before: &[Document]) -> Vec<v1::RetiredRule> {
+    let left = sources(&change.after);
+    let was = before
+        .iter()
+        .find(|document| document.file_name == change.file_name);
+    let rules = was.into_iter().flat_map(|document| &document.rules);
+    rules
+        .filter(|rule| !left.contains(&rule.source.to_string()))
+        .map(|rule| v1::RetiredRule {
+            file_name: change.file_name.clone(),
+            kind: change.kind.clone(),
+            source: rule.source.to_string(),
+            mirrors: rule.mirrors.iter().map(ToString::to_string).collect(),
+        })
+        .collect()
+}
+
+/// The sources of a document of ours by its text; none where it is gone.
+fn sources(text: &str) -> Vec<String> {
+    let value: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let lists = value["spec"]
+        .as_object()
+        .into_iter()
+        .flat_map(|spec| spec.values());
+    let rules = lists.filter_map(Value::as_array).flatten();
+    rules
+        .filter_map(|rule| rule["source"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_keeps_its_values() {
+        let is = |kind| Plain { kind: Some(kind) };
+        let list = ListValue {
+            values: vec![
+                is(Is::NumberValue(1.0)),
+                is(Is::BoolValue(true)),
+                is(Is::NullValue(0)),
+            ],
+        };
+        let inner = Struct {
+            fields: [("c".to_owned(), is(Is::StringValue("x".to_owned())))].into(),
+        };
+        assert_eq!(
+            structure(&serde_json::json!({"a": [1, true, null], "b": {"c": "x"}})),
+            Struct {
+                fields: [
+                    ("a".to_owned(), is(Is::ListValue(list))),
+                    ("b".to_owned(), is(Is::StructValue(inner))),
+                ]
+                .into(),
+            }
+        );
+    }
+
+    #[test]
+    fn sources_are_read_from_a_documents_text() {
+        let text = "spec:\n  imageDigestMirrors:\n  - source: quay.io/a\n    mirrors: [m/a]\n";
+        assert_eq!(sources(text), ["quay.io/a"]);
+        assert!(sources("").is_empty());
+    }
+}

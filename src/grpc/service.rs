@@ -1,0 +1,332 @@
+//! The handlers: convert what is asked, ask the handle, convert the answer. All that is decided is decided elsewhere.
+
+use std::pin::Pin;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use crate::{
+    grpc::{
+        convert::{self, given, refusal},
+        v1::{self, mirror_service_server::MirrorService},
+    },
+    reconcile::{Applied, Feed, Handle, RunEvent},
+};
+
+/// How many plans and runs a page has, and the most it may have.
+const PAGE: (u32, u32) = (100, 1000);
+
+/// How many steps a page has, and the most it may have.
+const PAGE_OF_STEPS: (u32, u32) = (1000, 10_000);
+
+/// Answers requests with what the handle knows and does.
+#[derive(Clone)]
+pub struct Service {
+    handle: Handle,
+    stop: CancellationToken,
+}
+
+impl Service {
+    /// Makes the service; streams of status end when `stop` is cancelled, those of runs with their run.
+    pub fn new(handle: Handle, stop: CancellationToken) -> Self {
+        Service { handle, stop }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl MirrorService for Service {
+    type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
+    type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
+
+    async fn validate_image_sets(
+        &self,
+        request: Request<v1::ValidateImageSetsRequest>,
+    ) -> Answer<v1::ValidateImageSetsResponse> {
+        let files = convert::files(request.into_inner().files)?;
+        let validated = self
+            .handle
+            .validate(files)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::validated(&validated)))
+    }
+
+    async fn create_plan(
+        &self,
+        request: Request<v1::CreatePlanRequest>,
+    ) -> Answer<v1::CreatePlanResponse> {
+        let request = request.into_inner();
+        let files = convert::files(request.files)?;
+        let planned = self
+            .handle
+            .plan(given(&request.image_set), request.refresh, files)
+            .await;
+        Ok(Response::new(convert::planned(
+            &planned.map_err(|e| convert::refused(&e))?,
+        )))
+    }
+
+    async fn get_plan(&self, request: Request<v1::GetPlanRequest>) -> Answer<v1::GetPlanResponse> {
+        let plan = self
+            .handle
+            .get_plan(&request.into_inner().id)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(v1::GetPlanResponse {
+            plan: Some(convert::plan(&plan)),
+        }))
+    }
+
+    async fn list_plans(
+        &self,
+        request: Request<v1::ListPlansRequest>,
+    ) -> Answer<v1::ListPlansResponse> {
+        let request = request.into_inner();
+        let plans = self
+            .handle
+            .plans(given(&request.image_set))
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        let (plans, next_page_token) = convert::page(
+            plans,
+            |view| view.record.plan.id.to_string(),
+            request.page_size,
+            PAGE,
+            &request.page_token,
+        )?;
+        Ok(Response::new(v1::ListPlansResponse {
+            plans: plans.iter().map(convert::plan_summary).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_plan_steps(
+        &self,
+        request: Request<v1::ListPlanStepsRequest>,
+    ) -> Answer<v1::ListPlanStepsResponse> {
+        let request = request.into_inner();
+        let plan = self
+            .handle
+            .plan_record(&request.plan_id)
+            .map_err(|e| convert::refused(&e))?;
+        let steps = plan
+            .plan
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| (at + 1, step))
+            .collect();
+        let (steps, next_page_token) = convert::page(
+            steps,
+            |(number, _)| number.to_string(),
+            request.page_size,
+            PAGE_OF_STEPS,
+            &request.page_token,
+        )?;
+        let steps = steps
+            .into_iter()
+            .map(|(number, step)| convert::plan_step(number, step))
+            .collect();
+        Ok(Response::new(v1::ListPlanStepsResponse {
+            steps,
+            next_page_token,
+        }))
+    }
+
+    async fn apply_plan(
+        &self,
+        request: Request<v1::ApplyPlanRequest>,
+    ) -> Answer<Self::ApplyPlanStream> {
+        let request = request.into_inner();
+        let (plan, set) = (given(&request.plan_id), given(&request.image_set));
+        if plan.is_some() == set.is_some() {
+            return Err(refusal(
+                Code::InvalidArgument,
+                "INVALID_REQUEST",
+                "name a plan or an image set, one of them",
+            ));
+        }
+        let applied = self
+            .handle
+            .apply(plan, set)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        let events = match applied {
+            Applied::Run(feed) => events(feed).boxed(),
+            Applied::Already(run) => {
+                let finished = convert::run_event(&RunEvent::Finished(*run));
+                stream::iter([finished]).boxed()
+            }
+        };
+        Ok(Response::new(
+            events
+                .map(|event| Ok(v1::ApplyPlanResponse { event: Some(event) }))
+                .boxed(),
+        ))
+    }
+
+    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::GetRunResponse> {
+        let run = self
+            .handle
+            .run(&request.into_inner().id)
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(v1::GetRunResponse {
+            run: Some(convert::run(&run)),
+        }))
+    }
+
+    async fn watch_run(
+        &self,
+        request: Request<v1::WatchRunRequest>,
+    ) -> Answer<Self::WatchRunStream> {
+        let feed = self
+            .handle
+            .watch_run(&request.into_inner().id)
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(
+            events(feed)
+                .map(|event| Ok(v1::WatchRunResponse { event: Some(event) }))
+                .boxed(),
+        ))
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<v1::CancelRunRequest>,
+    ) -> Answer<v1::CancelRunResponse> {
+        let run = self
+            .handle
+            .cancel_run(&request.into_inner().id)
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(v1::CancelRunResponse {
+            run: Some(convert::run(&run)),
+        }))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Answer<v1::ListRunsResponse> {
+        let request = request.into_inner();
+        let runs = self
+            .handle
+            .runs(given(&request.image_set))
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        let (runs, next_page_token) = convert::page(
+            runs,
+            |run| run.id.clone(),
+            request.page_size,
+            PAGE,
+            &request.page_token,
+        )?;
+        Ok(Response::new(v1::ListRunsResponse {
+            runs: runs.iter().map(convert::run_summary).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Answer<v1::GetStatusResponse> {
+        let status = self
+            .handle
+            .status(given(&request.into_inner().image_set))
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::status_answer(&status)))
+    }
+
+    async fn watch_status(
+        &self,
+        request: Request<v1::WatchStatusRequest>,
+    ) -> Answer<Self::WatchStatusStream> {
+        let set = request.into_inner().image_set;
+        self.handle
+            .status(given(&set))
+            .map_err(|e| convert::refused(&e))?;
+        let stopping = stream::once(self.stop.clone().cancelled_owned()).map(|()| {
+            Err(refusal(
+                Code::Unavailable,
+                "SHUTTING_DOWN",
+                "the daemon is being stopped; ask again when it is back",
+            ))
+        });
+        let updates =
+            statuses(self.handle.clone(), set).take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(updates.chain(stopping).boxed()))
+    }
+
+    async fn get_resources(
+        &self,
+        request: Request<v1::GetResourcesRequest>,
+    ) -> Answer<v1::GetResourcesResponse> {
+        let request = request.into_inner();
+        let resources = self
+            .handle
+            .resources(given(&request.image_set))
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::resources(
+            &resources,
+            &request.kinds,
+        )))
+    }
+
+    async fn retire_resources(
+        &self,
+        request: Request<v1::RetireResourcesRequest>,
+    ) -> Answer<v1::RetireResourcesResponse> {
+        let request = request.into_inner();
+        let Some(set) = given(&request.image_set) else {
+            return Err(refusal(
+                Code::InvalidArgument,
+                "INVALID_REQUEST",
+                "name the image set whose rules are to be retired",
+            ));
+        };
+        let retired = self
+            .handle
+            .retire(set, &request.sources, request.dry_run)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::retired(&retired)))
+    }
+}
+
+/// Returns what happens in a run until it has ended.
+fn events(feed: Feed) -> impl Stream<Item = v1::RunEvent> + Send {
+    stream::unfold(feed, async |mut feed: Feed| {
+        let event = feed.next().await?;
+        Some((convert::run_event(&event), feed))
+    })
+}
+
+/// Returns the status at once and whenever it has changed; what changes while the client reads is told as one.
+fn statuses(
+    handle: Handle,
+    set: String,
+) -> impl Stream<Item = Result<v1::WatchStatusResponse, Status>> + Send {
+    let changes = handle.changes();
+    stream::unfold(
+        (handle, set, changes, true),
+        async |(handle, set, mut changes, first)| {
+            if !first {
+                changes.changed().await.ok()?;
+            }
+            changes.borrow_and_update();
+            let status = handle.status(given(&set)).map_err(|e| convert::refused(&e));
+            let answer = status.map(|status| {
+                let v1::GetStatusResponse { daemon, image_sets } = convert::status_answer(&status);
+                v1::WatchStatusResponse { daemon, image_sets }
+            });
+            Some((answer, (handle, set, changes, false)))
+        },
+    )
+}
