@@ -4,6 +4,8 @@ mod units;
 
 mod listen;
 
+mod stanzas;
+
 mod parse;
 
 #[cfg(test)]
