@@ -69,15 +69,35 @@ pub fn open(
         false => client(&settings, credentials, &sides.mirror)?,
     };
     let urls = &settings.update_service;
-    let updates = UpdateService::new(urls.ocp.clone(), urls.okd.clone(), update_service::Options::default())?;
-    let parts = Parts { settings, store, source, mirror, updates, output, watcher };
+    let updates = UpdateService::new(
+        urls.ocp.clone(),
+        urls.okd.clone(),
+        update_service::Options::default(),
+    )?;
+    let parts = Parts {
+        settings,
+        store,
+        source,
+        mirror,
+        updates,
+        output,
+        watcher,
+    };
     Ok(Handle::open(parts)?)
 }
 
-fn client(settings: &Settings, credentials: Credentials, default_access: &Access) -> Result<Client, registry::Error> {
+fn client(
+    settings: &Settings,
+    credentials: Credentials,
+    default_access: &Access,
+) -> Result<Client, registry::Error> {
     Client::new(registry::Options {
         credentials,
-        access: settings.registries.iter().map(|r| (r.host.clone(), access(r))).collect(),
+        access: settings
+            .registries
+            .iter()
+            .map(|r| (r.host.clone(), access(r)))
+            .collect(),
         default_access: default_access.clone(),
         retries: settings.retries,
         requests_per_host: settings.parallel_blobs.max(settings.parallel_images) * 2,
@@ -87,7 +107,11 @@ fn client(settings: &Settings, credentials: Credentials, default_access: &Access
 
 fn access(settings: &RegistryAccess) -> Access {
     Access {
-        scheme: if settings.plain_http { Scheme::Http } else { Scheme::Https },
+        scheme: if settings.plain_http {
+            Scheme::Http
+        } else {
+            Scheme::Https
+        },
         skip_tls_verify: settings.skip_tls_verify,
         ca_file: settings.ca_file.clone(),
     }
@@ -159,7 +183,8 @@ async fn doors(settings: &Settings) -> Result<(Vec<server::Door>, Vec<listen::So
     for place in &settings.listen {
         match place {
             Listen::Unix(path) => {
-                let (listener, socket) = listen::unix(path, settings.socket_group.as_deref()).await?;
+                let (listener, socket) =
+                    listen::unix(path, settings.socket_group.as_deref()).await?;
                 tracing::info!(socket = %path.display(), "listening");
                 doors.push(server::Door::Unix(listener));
                 sockets.push(socket);
@@ -175,11 +200,19 @@ async fn doors(settings: &Settings) -> Result<(Vec<server::Door>, Vec<listen::So
 }
 
 fn sync_of(git: &Git) -> gitops::GitSync {
-    gitops::GitSync { url: git.url.clone(), branch: git.branch.clone(), interval: git.interval }
+    gitops::GitSync {
+        url: git.url.clone(),
+        branch: git.branch.clone(),
+        interval: git.interval,
+    }
 }
 
 /// Passes on how keeping the directory at its branch goes.
-async fn tell_git(handle: Handle, mut states: tokio::sync::watch::Receiver<gitops::SyncState>, stop: CancellationToken) {
+async fn tell_git(
+    handle: Handle,
+    mut states: tokio::sync::watch::Receiver<gitops::SyncState>,
+    stop: CancellationToken,
+) {
     loop {
         let state = states.borrow_and_update().clone();
         if let Some(notice) = &state.notice {

@@ -18,7 +18,7 @@ use crate::{
         output::{self, Output},
         problems,
     },
-    grpc::found,
+    grpc::convert,
     model::{
         image::Reference,
         imageset::{self, Channel, ChannelType, ImageSet, PlatformSpec, Severity, SourceFile},
@@ -223,7 +223,11 @@ pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
     let value = serde_json::to_value(&answer)
         .map_err(|e| Failure::precondition("UNREADABLE_ANSWER", e.to_string()))?;
     arguments.output.value(&value, || answer.text())?;
-    Ok(if answer.is_partial() { Exit::Partial } else { Exit::Done })
+    Ok(if answer.is_partial() {
+        Exit::Partial
+    } else {
+        Exit::Done
+    })
 }
 
 /// Reads image set files; any error in them ends it, since an answer for half of them would mislead.
@@ -231,22 +235,35 @@ fn read_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
     let given = files::read(paths)?;
     let sources: Vec<SourceFile> = given
         .into_iter()
-        .map(|file| SourceFile { path: file.path.display().to_string(), name: file.name, bytes: file.bytes })
+        .map(|file| SourceFile {
+            path: file.path.display().to_string(),
+            name: file.name,
+            bytes: file.bytes,
+        })
         .collect();
     let read = imageset::read(&sources);
     if read.problems.iter().any(|p| p.severity == Severity::Error) {
-        let found: Vec<_> = read.problems.iter().map(found::problem).collect();
+        let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
         output::say(problems::text(&found).trim_end());
-        return Err(Failure::precondition("IMAGE_SET_INVALID", "the image set files are not valid"));
+        return Err(Failure::precondition(
+            "IMAGE_SET_INVALID",
+            "the image set files are not valid",
+        ));
     }
-    Ok(read.image_sets.into_iter().filter_map(|found| found.image_set).collect())
+    Ok(read
+        .image_sets
+        .into_iter()
+        .filter_map(|found| found.image_set)
+        .collect())
 }
 
 fn failure(error: ReleasesError) -> Failure {
     match error {
         ReleasesError::Usage(text) => Failure::usage(text),
         ReleasesError::Precondition(text) => Failure::precondition("NO_SUCH_RELEASE", text),
-        ReleasesError::Unavailable(text) => Failure::new("UPDATE_SERVICE_UNAVAILABLE", tonic::Code::Unavailable, text),
+        ReleasesError::Unavailable(text) => {
+            Failure::new("UPDATE_SERVICE_UNAVAILABLE", tonic::Code::Unavailable, text)
+        }
     }
 }
 

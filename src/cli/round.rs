@@ -35,7 +35,10 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
         true => Folder::read_only(&order.resources),
         false => Folder::open(&order.resources).map_err(refused)?,
     };
-    let sides = Sides { source: reached(order.src_tls_verify), mirror: reached(order.dest_tls_verify) };
+    let sides = Sides {
+        source: reached(order.src_tls_verify),
+        mirror: reached(order.dest_tls_verify),
+    };
     let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
     handle.observe(&Observation::Checkout(checkout));
     let work = rounds(&handle, order.dry_run);
@@ -54,8 +57,12 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
 async fn rounds(handle: &Handle, dry_run: bool) -> Result<Exit, Failure> {
     let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
     let status = handle.status(None).map_err(asked)?;
-    let found: Vec<v1::Problem> =
-        planned.problems.iter().chain(status.sets.iter().flat_map(|s| &s.problems)).map(crate::grpc::found::problem).collect();
+    let found: Vec<v1::Problem> = planned
+        .problems
+        .iter()
+        .chain(status.sets.iter().flat_map(|s| &s.problems))
+        .map(convert::problem)
+        .collect();
     if !found.is_empty() {
         output::say(&problems::text(&found));
     }
@@ -73,7 +80,8 @@ async fn rounds(handle: &Handle, dry_run: bool) -> Result<Exit, Failure> {
 async fn round(handle: &Handle, view: &PlanView, dry_run: bool) -> Result<Exit, Failure> {
     let shown = convert::plan(view);
     output::print(&plan::text::preview(&shown, view.record.plan.id.short()))?;
-    let left_out = !view.record.plan.unresolved.is_empty() || !view.record.plan.unsupported.is_empty();
+    let left_out =
+        !view.record.plan.unresolved.is_empty() || !view.record.plan.unsupported.is_empty();
     let ending = match view.record.plan.wanted {
         0 if left_out => Exit::Precondition,
         _ if left_out => Exit::Partial,
@@ -82,9 +90,16 @@ async fn round(handle: &Handle, view: &PlanView, dry_run: bool) -> Result<Exit, 
     if dry_run || view.record.applied {
         return Ok(ending);
     }
-    match handle.apply(Some(&view.record.plan.id.0), None).await.map_err(asked)? {
+    match handle
+        .apply(Some(&view.record.plan.id.0), None)
+        .await
+        .map_err(asked)?
+    {
         Applied::Already(_) => Ok(ending),
-        Applied::Run(feed) => Ok(worse(ending, follow(handle, feed, &view.record.plan.set).await?)),
+        Applied::Run(feed) => Ok(worse(
+            ending,
+            follow(handle, feed, &view.record.plan.set).await?,
+        )),
     }
 }
 
@@ -117,34 +132,55 @@ fn checkout(order: &Order) -> Result<Checkout, Failure> {
         .into_iter()
         .map(|given| File {
             path: given.path.display().to_string(),
-            name: given.path.file_name().map_or(given.name.clone(), |name| name.to_string_lossy().into_owned()),
+            name: given.path.file_name().map_or(given.name.clone(), |name| {
+                name.to_string_lossy().into_owned()
+            }),
             bytes: Ok(given.bytes),
         })
         .collect();
     let mut names: Vec<&str> = files.iter().map(|f| stem(&f.name)).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Failure::usage(format!("two of the files are called {}; image sets are told apart by their file's name", twice[0])));
+        return Err(Failure::usage(format!(
+            "two of the files are called {}; image sets are told apart by their file's name",
+            twice[0]
+        )));
     }
-    Ok(Checkout { revision: Revision::of_files(&files), files })
+    Ok(Checkout {
+        revision: Revision::of_files(&files),
+        files,
+    })
 }
 
 fn stem(name: &str) -> &str {
-    Path::new(name).file_stem().and_then(|s| s.to_str()).unwrap_or(name)
+    Path::new(name)
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .unwrap_or(name)
 }
 
 /// The settings that a file with nothing but the order's words would have.
 fn settings(order: &Order) -> Result<Settings, Failure> {
     let text = format!("target: \"{}\"\n", order.target);
-    let (mut settings, _) = settings::parse("once", &text)
-        .map_err(|problems| Failure::usage(problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; ")))?;
+    let (mut settings, _) = settings::parse("once", &text).map_err(|problems| {
+        Failure::usage(
+            problems
+                .into_iter()
+                .map(|p| p.message)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
+    })?;
     settings.state.clone_from(&order.state);
     settings.output.clone_from(&order.resources);
     settings.authfile.clone_from(&order.authfile);
     settings.defaults.ignore_release_signatures = order.ignore_release_signatures;
     settings.defaults.conditional_updates = order.conditional_updates;
     if let Some(url) = &order.update_url {
-        settings.update_service = UpdateService { ocp: url.clone(), okd: url.clone() };
+        settings.update_service = UpdateService {
+            ocp: url.clone(),
+            okd: url.clone(),
+        };
     }
     settings.parallel_images = order.parallel_images.unwrap_or(settings.parallel_images);
     settings.parallel_blobs = order.parallel_blobs.unwrap_or(settings.parallel_blobs);
@@ -177,7 +213,7 @@ fn exit_for(reason: &str) -> Exit {
 }
 
 fn asked(error: crate::reconcile::Error) -> Failure {
-    Failure::from(convert::status(&error))
+    Failure::from(convert::refused(&error))
 }
 
 fn refused(error: crate::output::Error) -> Failure {
@@ -187,4 +223,3 @@ fn refused(error: crate::output::Error) -> Failure {
 fn unopened(error: daemon::Error) -> Failure {
     Failure::precondition("NotStarted", crate::model::sentence(&error))
 }
-

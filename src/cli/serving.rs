@@ -13,7 +13,7 @@ use crate::{
         serve::{Arguments, LogFormat},
     },
     daemon, gitops,
-    grpc::found,
+    grpc::convert,
     model::{
         imageset::{self, Problem, Severity, SourceFile},
         sentence,
@@ -39,8 +39,12 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 /// Reads the settings file; its warnings go to stderr.
 fn read(file: &Path) -> Result<Settings, Failure> {
     let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::local(format!("reading the settings file {shown} (`imagesetd init` writes one)"), &e))?;
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::local(
+            format!("reading the settings file {shown} (`imagesetd init` writes one)"),
+            &e,
+        )
+    })?;
     match settings::parse(&shown, &text) {
         Ok((settings, warnings)) => {
             say(&warnings);
@@ -48,14 +52,20 @@ fn read(file: &Path) -> Result<Settings, Failure> {
         }
         Err(found) => {
             say(&found);
-            Err(Failure::precondition("SETTINGS_INVALID", format!("the settings file {shown} is not valid")))
+            Err(Failure::precondition(
+                "SETTINGS_INVALID",
+                format!("the settings file {shown} is not valid"),
+            ))
         }
     }
 }
 
 /// What the environment says counts for more than the file: `UPDATE_URL_OVERRIDE`, as for oc-mirror.
 fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {
-    if let Some(url) = std::env::var("UPDATE_URL_OVERRIDE").ok().filter(|url| !url.is_empty()) {
+    if let Some(url) = std::env::var("UPDATE_URL_OVERRIDE")
+        .ok()
+        .filter(|url| !url.is_empty())
+    {
         settings.update_service.ocp = url
             .parse()
             .map_err(|e| Failure::usage(format!("UPDATE_URL_OVERRIDE is not a URL: {e}")))?;
@@ -65,14 +75,18 @@ fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {
 
 fn say(found: &[Problem]) {
     if !found.is_empty() {
-        let found: Vec<_> = found.iter().map(found::problem).collect();
+        let found: Vec<_> = found.iter().map(convert::problem).collect();
         output::say(problems::text(&found).trim_end());
     }
 }
 
 /// Checks the directory's image sets too; a directory that is not there yet is a warning.
 async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
-    let observation = gitops::look_once(settings.directory.clone(), settings.settle.min(Duration::from_millis(500))).await;
+    let observation = gitops::look_once(
+        settings.directory.clone(),
+        settings.settle.min(Duration::from_millis(500)),
+    )
+    .await;
     let checkout = match observation {
         gitops::Observation::Checkout(checkout) => checkout,
         gitops::Observation::Missing { why } | gitops::Observation::Unsettled { why } => {
@@ -85,7 +99,13 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
     let files: Vec<SourceFile> = checkout
         .files
         .into_iter()
-        .filter_map(|f| Some(SourceFile { path: f.path, name: f.name, bytes: f.bytes.ok()? }))
+        .filter_map(|f| {
+            Some(SourceFile {
+                path: f.path,
+                name: f.name,
+                bytes: f.bytes.ok()?,
+            })
+        })
         .collect();
     let read = imageset::read_for(&files, |name| settings.policy_for(name).target.to_string());
     say(&read.problems);
@@ -96,17 +116,26 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
         read.image_sets.len(),
         if valid { "" } else { ", not all of them valid" }
     ))?;
-    Ok(if valid { Exit::Done } else { Exit::Precondition })
+    Ok(if valid {
+        Exit::Done
+    } else {
+        Exit::Precondition
+    })
 }
 
 /// Sends the log to stderr.
 pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|e| Failure::usage(format!("`{level}` is not a log level: {e}; info, debug and trace are")))?;
+    let filter = EnvFilter::try_new(level).map_err(|e| {
+        Failure::usage(format!(
+            "`{level}` is not a log level: {e}; info, debug and trace are"
+        ))
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = || fmt::layer().with_writer(std::io::stderr).with_target(false);
     let begun = match format {
-        LogFormat::Text => registry.with(stderr().with_ansi(output::someone_is_there())).try_init(),
+        LogFormat::Text => registry
+            .with(stderr().with_ansi(output::someone_is_there()))
+            .try_init(),
         LogFormat::Json => registry.with(stderr().json()).try_init(),
     };
     // A second start in one process keeps the first one's log.

@@ -6,10 +6,6 @@ pub mod convert;
 
 pub mod service;
 
-pub mod convert;
-
-pub mod service;
-
 pub mod listen;
 
 pub mod server;
