@@ -53,6 +53,23 @@ pub struct Sides {
     pub mirror: Access,
 }
 
+impl Sides {
+    /// Both by HTTPS; where certificates are not to be verified, any will do, and so will plain HTTP, as for skopeo.
+    pub fn verified(source: bool, mirror: bool) -> Self {
+        let reached = |verify| {
+            if verify {
+                Access::default()
+            } else {
+                Access::unverified()
+            }
+        };
+        Sides {
+            source: reached(source),
+            mirror: reached(mirror),
+        }
+    }
+}
+
 /// Opens state, output folder and clients, and joins them.
 pub fn open(
     settings: Settings,

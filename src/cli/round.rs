@@ -18,7 +18,6 @@ use crate::{
     model::imageset::SetName,
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
-    registry::Access,
     settings::{self, Settings, UpdateService},
 };
 
@@ -35,10 +34,7 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
         true => Folder::read_only(&order.resources),
         false => Folder::open(&order.resources).map_err(refused)?,
     };
-    let sides = Sides {
-        source: reached(order.src_tls_verify),
-        mirror: reached(order.dest_tls_verify),
-    };
+    let sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
     let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
     handle.observe(&Observation::Checkout(checkout));
     let work = rounds(&handle, order.dry_run);
@@ -186,13 +182,6 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
     settings.parallel_blobs = order.parallel_blobs.unwrap_or(settings.parallel_blobs);
     settings.retries = order.retries.unwrap_or(settings.retries);
     Ok(settings)
-}
-
-fn reached(verify: bool) -> Access {
-    match verify {
-        true => Access::default(),
-        false => Access::unverified(),
-    }
 }
 
 /// Which of two endings a script has to hear of.

@@ -9,9 +9,13 @@
 //! **Invariant:** one run of an image set at a time; a run belongs to the daemon, never to who asked for it.
 //! **Invariant:** making a plan changes nothing outside the state folder.
 
+mod answers;
+
 mod documents;
 
 mod keeper;
+
+mod lookup;
 
 mod planning;
 
@@ -35,7 +39,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use requests::{
+pub use answers::{
     Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned,
     Validated,
 };

@@ -2,169 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::{
-    Error, Handle, ImageFinished,
+    Applied, Error, Feed, Handle, InlineFile, PlanView, Planned, ResourceView, Retired, Unplanned,
+    Validated,
     planning::{Origin, Reading},
     state::SetState,
 };
-use crate::{
-    cluster::document::Document,
-    model::{
-        imageset::{self, FoundSet, Problem, SetName, Severity, SourceFile},
-        plan::PlanId,
-        record::{
-            DaemonStatus, DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord,
-            RunState, SetStatus, Status, Trigger,
-        },
+use crate::model::{
+    imageset::{self, FoundSet, Problem, SetName, Severity, SourceFile},
+    record::{
+        DaemonStatus, Freshness, PlanRecord, Progress, RunRecord, RunState, SetStatus, Status,
+        Trigger,
     },
 };
-
-/// A file that was sent along.
-#[derive(Debug, Clone)]
-pub struct InlineFile {
-    /// Its path relative to the directory, which gives the image set its name.
-    pub name: String,
-    /// What it holds.
-    pub content: Vec<u8>,
-}
-
-/// A plan and what applying it now would mean.
-#[derive(Debug, Clone)]
-pub struct PlanView {
-    /// The plan as it was made.
-    pub record: Arc<PlanRecord>,
-    /// What it is good for now.
-    pub freshness: Freshness,
-}
-
-/// An image set that has no plan.
-#[derive(Debug, Clone)]
-pub struct Unplanned {
-    /// The image set.
-    pub set: SetName,
-    /// One word, see [`Error::reason`].
-    pub reason: &'static str,
-    /// One sentence.
-    pub message: String,
-}
-
-/// The answer to a request for plans.
-#[derive(Debug, Clone, Default)]
-pub struct Planned {
-    /// The plans, by image set.
-    pub plans: Vec<PlanView>,
-    /// Image sets that have none, and why.
-    pub unplanned: Vec<Unplanned>,
-    /// What is wrong with the files.
-    pub problems: Vec<Problem>,
-}
-
-/// The answer to a request for validation.
-#[derive(Debug, Clone)]
-pub struct Validated {
-    /// The image sets found.
-    pub image_sets: Vec<FoundSet>,
-    /// What is wrong with the files.
-    pub problems: Vec<Problem>,
-}
-
-impl Validated {
-    /// Whether no problem is an error.
-    pub fn is_valid(&self) -> bool {
-        !self.problems.iter().any(|p| p.severity == Severity::Error)
-    }
-}
-
-/// The answer to a request to apply.
-pub enum Applied {
-    /// A run is under way, started now or before.
-    Run(Feed),
-    /// It was applied before by this run, or there is nothing to copy and nothing to write.
-    Already(Box<RunRecord>),
-}
-
-/// A cluster document in the output folder.
-#[derive(Debug, Clone)]
-pub struct ResourceView {
-    /// The document.
-    pub document: Document,
-    /// The sources of rules that nothing wanted needs any more.
-    pub retirable: Vec<String>,
-}
-
-/// What retiring rules changed, or would.
-#[derive(Debug, Clone)]
-pub struct Retired {
-    /// The documents before and after.
-    pub documents: Vec<DocumentChange>,
-    /// What that does to nodes.
-    pub impact: NodeImpact,
-    /// The documents as they were.
-    pub before: Vec<Document>,
-}
-
-/// What happens in a run.
-#[derive(Debug, Clone)]
-pub enum RunEvent {
-    /// The run as it stands; always first.
-    Run(RunRecord),
-    /// How far it is.
-    Progress(Progress),
-    /// An image ended.
-    Image(ImageFinished),
-    /// The run is over; always last.
-    Finished(RunRecord),
-}
-
-/// Follows one run. Dropping it stops nothing.
-pub struct Feed {
-    record: watch::Receiver<RunRecord>,
-    images: Option<broadcast::Receiver<ImageFinished>>,
-    begun: bool,
-    ended: bool,
-}
-
-impl Feed {
-    /// Returns the run's id.
-    pub fn id(&self) -> String {
-        self.record.borrow().id.clone()
-    }
-
-    /// Returns what happens next; `None` once the run's end was told.
-    pub async fn next(&mut self) -> Option<RunEvent> {
-        if !std::mem::replace(&mut self.begun, true) {
-            return Some(RunEvent::Run(self.record.borrow_and_update().clone()));
-        }
-        loop {
-            if self.ended {
-                return None;
-            }
-            let Some(images) = &mut self.images else {
-                self.ended = true;
-                return Some(RunEvent::Finished(self.record.borrow().clone()));
-            };
-            tokio::select! {
-                biased;
-                image = images.recv() => match image {
-                    Ok(image) => return Some(RunEvent::Image(image)),
-                    // Too slow to hear of every image: the counts in the progress are right all the same.
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => self.images = None,
-                },
-                changed = self.record.changed() => {
-                    let record = self.record.borrow_and_update().clone();
-                    if changed.is_err() || record.state != RunState::Running {
-                        self.images = None;
-                        continue;
-                    }
-                    return Some(RunEvent::Progress(record.progress));
-                }
-            }
-        }
-    }
-}
 
 impl Handle {
     /// Checks files that are sent along, or the directory's.
@@ -425,20 +277,10 @@ impl Handle {
         let id = self.find_run(id)?;
         if let Some(active) = self.inner.state().active.get(&id) {
             let images = Some(active.images.subscribe());
-            return Ok(Feed {
-                record: active.record.clone(),
-                images,
-                begun: false,
-                ended: false,
-            });
+            return Ok(Feed::new(active.record.clone(), images));
         }
         let record = self.inner.store.run(&id)?.ok_or(Error::NoRun(id))?;
-        Ok(Feed {
-            record: watch::channel(record).1,
-            images: None,
-            begun: false,
-            ended: false,
-        })
+        Ok(Feed::new(watch::channel(record).1, None))
     }
 
     /// Ends a run: no image is begun any more, what is in flight goes on to its end, what landed stays.
@@ -554,174 +396,6 @@ impl Handle {
             before,
         })
     }
-
-    /// Looks at the directory before a question about it is answered.
-    async fn look_now(&self) {
-        if let Some(watcher) = &self.inner.watcher
-            && let Some(observation) = watcher.look().await
-        {
-            self.observe(&observation);
-            self.inner.wake.notify_one();
-        }
-    }
-
-    fn origin(&self, name: &SetName) -> Result<Origin, Error> {
-        self.inner.with_set(name, |state| match &state.set {
-            Some(set) => Ok(Origin {
-                set: set.clone(),
-                revision: state.observed.clone(),
-                inline: false,
-            }),
-            None if state.removed => Err(self.no_set(&name.0, None)),
-            None => Err(invalid(name, &state.problems)),
-        })
-    }
-
-    fn no_set(&self, name: &str, nearest: Option<&SetName>) -> Error {
-        Error::NoSet {
-            name: name.to_owned(),
-            directory: self.inner.settings.directory.display().to_string(),
-            hint: nearest
-                .map(|n| format!("; did you mean {n}?"))
-                .unwrap_or_default(),
-        }
-    }
-
-    fn find_set(&self, name: &str) -> Result<SetName, Error> {
-        let state = self.inner.state();
-        let wished = SetName(name.to_owned());
-        if state.sets.contains_key(&wished) {
-            return Ok(wished);
-        }
-        let close = |n: &&SetName| strsim::jaro_winkler(&n.0, name);
-        let nearest = state
-            .sets
-            .keys()
-            .max_by(|a, b| close(a).total_cmp(&close(b)))
-            .filter(|n| close(n) > 0.7);
-        Err(self.no_set(name, nearest))
-    }
-
-    /// Returns a plan as it was made, without asking what it is good for now.
-    pub fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
-        self.find_plan(id)
-    }
-
-    fn find_plan(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
-        let ids: Vec<PlanId> = match id {
-            "" => vec![],
-            id => self.inner.store.plan_ids(id, 50)?,
-        };
-        match ids.as_slice() {
-            [] => Err(Error::NoPlan(id.to_owned())),
-            [one] => self
-                .inner
-                .store
-                .plan(one)?
-                .map(Arc::new)
-                .ok_or_else(|| Error::NoPlan(id.to_owned())),
-            many => Err(Error::Ambiguous {
-                id: id.to_owned(),
-                what: "plan",
-                count: many.len(),
-            }),
-        }
-    }
-
-    fn find_run(&self, id: &str) -> Result<String, Error> {
-        let mut ids: Vec<String> = self
-            .inner
-            .state()
-            .active
-            .keys()
-            .filter(|run| run.starts_with(id))
-            .cloned()
-            .collect();
-        ids.extend(
-            self.inner
-                .store
-                .runs()?
-                .into_iter()
-                .map(|r| r.id)
-                .filter(|run| run.starts_with(id)),
-        );
-        ids.sort();
-        ids.dedup();
-        match ids.as_slice() {
-            _ if id.is_empty() => Err(Error::NoRun(id.to_owned())),
-            _ if ids.iter().any(|run| run == id) => Ok(id.to_owned()),
-            [] => Err(Error::NoRun(id.to_owned())),
-            [one] => Ok(one.clone()),
-            many => Err(Error::Ambiguous {
-                id: id.to_owned(),
-                what: "run",
-                count: many.len(),
-            }),
-        }
-    }
-
-    /// What is known of a plan without planning again: applied, running, or stale at first sight.
-    fn standing(&self, record: &PlanRecord) -> Option<Freshness> {
-        if record.applied {
-            return Some(Freshness::Applied);
-        }
-        let state = self.inner.state();
-        if state.active.values().any(|run| run.plan == record.plan.id) {
-            return Some(Freshness::Running);
-        }
-        let set = &record.plan.set;
-        let why = match state.sets.get(set) {
-            None => format!("image set {set} is not in the directory"),
-            Some(known) if known.removed => format!("image set {set} went away from the directory"),
-            Some(known) if known.set.is_none() => {
-                format!("the file of image set {set} is not valid now")
-            }
-            Some(known) if known.document.as_deref() != Some(&record.document) => {
-                format!(
-                    "image set {set} says something else since {}",
-                    known.observed
-                )
-            }
-            Some(_) => return None,
-        };
-        Some(Freshness::Stale(why))
-    }
-
-    /// What applying a plan now would mean. Nobody upstream is asked: tags and channels mean what they meant the last time.
-    async fn freshness(&self, record: &PlanRecord) -> Freshness {
-        if let Some(known) = self.standing(record) {
-            return known;
-        }
-        let set = &record.plan.set;
-        let now = match self.origin(set) {
-            Ok(origin) => {
-                let known = self
-                    .inner
-                    .with_set(set, |state| state.resolution().is_some());
-                let reading = if known {
-                    Reading::Pinned
-                } else {
-                    Reading::Fresh
-                };
-                self.inner.make_plan(origin, reading).await
-            }
-            Err(error) => Err(error),
-        };
-        match now {
-            Ok(now) if now.plan.id == record.plan.id => Freshness::Fresh,
-            Ok(now) if !now.plan.moved.is_empty() && now.plan.moved != record.plan.moved => {
-                let moved = &now.plan.moved[0];
-                Freshness::Stale(format!(
-                    "{} moved from {} to {}",
-                    moved.subject, moved.from, moved.to
-                ))
-            }
-            Ok(_) => {
-                Freshness::Stale("the mirror holds something else than when it was made".into())
-            }
-            Err(error) => Freshness::Stale(format!("it cannot be made again now: {error}")),
-        }
-    }
 }
 
 fn found(name: &SetName, state: &SetState) -> FoundSet {
@@ -739,7 +413,7 @@ fn has_errors(problems: &[Problem]) -> bool {
     problems.iter().any(|p| p.severity == Severity::Error)
 }
 
-fn invalid(set: &SetName, problems: &[Problem]) -> Error {
+pub(super) fn invalid(set: &SetName, problems: &[Problem]) -> Error {
     let errors: Vec<Problem> = problems
         .iter()
         .filter(|p| p.severity == Severity::Error)

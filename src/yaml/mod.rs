@@ -21,6 +21,8 @@ pub mod report;
 
 pub mod reader;
 
+pub mod pluck;
+
 pub use node::{Entry, Node, Pos, Scalar, Value};
 pub use problem::{Problem, Severity};
 

@@ -32,6 +32,7 @@ const ROOMS: &[Room] = &[
     pure("yaml", &[]),
     pure("model", &["yaml"]),
     pure("cluster", &["yaml", "model"]),
+    pure("settings", &["yaml", "model"]),
     room("registry", &["model"]),
     // A revision is a digest; nothing else of what image sets mean is its business.
     room("gitops", &["model::image", "model::imageset"]),
@@ -43,13 +44,12 @@ const ROOMS: &[Room] = &[
     room(
         "reconcile",
         &[
-            "yaml", "model", "cluster", "registry", "gitops", "resolve", "copy", "layout", "store",
-            "output",
+            "yaml", "model", "cluster", "settings", "registry", "gitops", "resolve", "copy",
+            "layout", "store", "output",
         ],
     ),
     room("grpc", &["model", "cluster", "reconcile"]),
     room("http", &["model", "cluster", "reconcile"]),
-    room("settings", &["yaml", "model"]),
     room(
         "daemon",
         &[

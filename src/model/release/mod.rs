@@ -15,8 +15,6 @@ mod range;
 
 pub mod select;
 
-mod yaml;
-
 pub mod payload;
 
 pub mod names;

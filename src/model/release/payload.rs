@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{graph::list, plain, shown, yaml::text_at};
-use crate::model::image::{Reference, Tag};
+use super::{graph::list, plain, shown};
+use crate::{
+    model::image::{Reference, Tag},
+    yaml::pluck,
+};
 
 /// The ImageStream that names the components.
 pub const IMAGE_REFERENCES: &str = "release-manifests/image-references";
@@ -213,7 +216,7 @@ fn boot_images(bytes: &[u8]) -> Result<BTreeMap<String, BootImage>, String> {
         return Err(failed(&format!("it has {} bytes", bytes.len())));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| failed(&error))?;
-    let stream = text_at(text, &["data", "stream"]).map_err(|error| failed(&error))?;
+    let stream = pluck::text_at(text, &["data", "stream"]).map_err(|error| failed(&error))?;
     let stream: BootStream = serde_json::from_str(&stream).map_err(|error| failed(&error))?;
     let images = stream.architectures.into_iter();
     Ok(images

@@ -16,7 +16,7 @@ enum Open {
 }
 
 /// Returns the text at a path of keys in the first document; an error is a clause.
-pub(super) fn text_at(document: &str, path: &[&str]) -> Result<String, String> {
+pub fn text_at(document: &str, path: &[&str]) -> Result<String, String> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(document) {
         let (event, _) = event.map_err(|error| error.to_string())?;

@@ -1,0 +1,184 @@
+//! Finds what callers name, and says what a plan is good for now.
+
+use std::sync::Arc;
+
+use super::{
+    Error, Handle,
+    planning::{Origin, Reading},
+    requests::invalid,
+};
+use crate::model::{
+    imageset::SetName,
+    plan::PlanId,
+    record::{Freshness, PlanRecord},
+};
+
+impl Handle {
+    /// Looks at the directory before a question about it is answered.
+    pub(super) async fn look_now(&self) {
+        if let Some(watcher) = &self.inner.watcher
+            && let Some(observation) = watcher.look().await
+        {
+            self.observe(&observation);
+            self.inner.wake.notify_one();
+        }
+    }
+
+    pub(super) fn origin(&self, name: &SetName) -> Result<Origin, Error> {
+        self.inner.with_set(name, |state| match &state.set {
+            Some(set) => Ok(Origin {
+                set: set.clone(),
+                revision: state.observed.clone(),
+                inline: false,
+            }),
+            None if state.removed => Err(self.no_set(&name.0, None)),
+            None => Err(invalid(name, &state.problems)),
+        })
+    }
+
+    pub(super) fn no_set(&self, name: &str, nearest: Option<&SetName>) -> Error {
+        Error::NoSet {
+            name: name.to_owned(),
+            directory: self.inner.settings.directory.display().to_string(),
+            hint: nearest
+                .map(|n| format!("; did you mean {n}?"))
+                .unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn find_set(&self, name: &str) -> Result<SetName, Error> {
+        let state = self.inner.state();
+        let wished = SetName(name.to_owned());
+        if state.sets.contains_key(&wished) {
+            return Ok(wished);
+        }
+        let close = |n: &&SetName| strsim::jaro_winkler(&n.0, name);
+        let nearest = state
+            .sets
+            .keys()
+            .max_by(|a, b| close(a).total_cmp(&close(b)))
+            .filter(|n| close(n) > 0.7);
+        Err(self.no_set(name, nearest))
+    }
+
+    /// Returns a plan as it was made, without asking what it is good for now.
+    pub fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
+        self.find_plan(id)
+    }
+
+    pub(super) fn find_plan(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
+        let ids: Vec<PlanId> = match id {
+            "" => vec![],
+            id => self.inner.store.plan_ids(id, 50)?,
+        };
+        match ids.as_slice() {
+            [] => Err(Error::NoPlan(id.to_owned())),
+            [one] => self
+                .inner
+                .store
+                .plan(one)?
+                .map(Arc::new)
+                .ok_or_else(|| Error::NoPlan(id.to_owned())),
+            many => Err(Error::Ambiguous {
+                id: id.to_owned(),
+                what: "plan",
+                count: many.len(),
+            }),
+        }
+    }
+
+    pub(super) fn find_run(&self, id: &str) -> Result<String, Error> {
+        let mut ids: Vec<String> = self
+            .inner
+            .state()
+            .active
+            .keys()
+            .filter(|run| run.starts_with(id))
+            .cloned()
+            .collect();
+        ids.extend(
+            self.inner
+                .store
+                .runs()?
+                .into_iter()
+                .map(|r| r.id)
+                .filter(|run| run.starts_with(id)),
+        );
+        ids.sort();
+        ids.dedup();
+        match ids.as_slice() {
+            _ if id.is_empty() => Err(Error::NoRun(id.to_owned())),
+            _ if ids.iter().any(|run| run == id) => Ok(id.to_owned()),
+            [] => Err(Error::NoRun(id.to_owned())),
+            [one] => Ok(one.clone()),
+            many => Err(Error::Ambiguous {
+                id: id.to_owned(),
+                what: "run",
+                count: many.len(),
+            }),
+        }
+    }
+
+    /// What is known of a plan without planning again: applied, running, or stale at first sight.
+    pub(super) fn standing(&self, record: &PlanRecord) -> Option<Freshness> {
+        if record.applied {
+            return Some(Freshness::Applied);
+        }
+        let state = self.inner.state();
+        if state.active.values().any(|run| run.plan == record.plan.id) {
+            return Some(Freshness::Running);
+        }
+        let set = &record.plan.set;
+        let why = match state.sets.get(set) {
+            None => format!("image set {set} is not in the directory"),
+            Some(known) if known.removed => format!("image set {set} went away from the directory"),
+            Some(known) if known.set.is_none() => {
+                format!("the file of image set {set} is not valid now")
+            }
+            Some(known) if known.document.as_deref() != Some(&record.document) => {
+                format!(
+                    "image set {set} says something else since {}",
+                    known.observed
+                )
+            }
+            Some(_) => return None,
+        };
+        Some(Freshness::Stale(why))
+    }
+
+    /// What applying a plan now would mean. Nobody upstream is asked: tags and channels mean what they meant the last time.
+    pub(super) async fn freshness(&self, record: &PlanRecord) -> Freshness {
+        if let Some(known) = self.standing(record) {
+            return known;
+        }
+        let set = &record.plan.set;
+        let now = match self.origin(set) {
+            Ok(origin) => {
+                let known = self
+                    .inner
+                    .with_set(set, |state| state.resolution().is_some());
+                let reading = if known {
+                    Reading::Pinned
+                } else {
+                    Reading::Fresh
+                };
+                self.inner.make_plan(origin, reading).await
+            }
+            Err(error) => Err(error),
+        };
+        match now {
+            Ok(now) if now.plan.id == record.plan.id => Freshness::Fresh,
+            Ok(now) if !now.plan.moved.is_empty() && now.plan.moved != record.plan.moved => {
+                let moved = &now.plan.moved[0];
+                Freshness::Stale(format!(
+                    "{} moved from {} to {}",
+                    moved.subject, moved.from, moved.to
+                ))
+            }
+            Ok(_) => {
+                Freshness::Stale("the mirror holds something else than when it was made".into())
+            }
+            Err(error) => Freshness::Stale(format!("it cannot be made again now: {error}")),
+        }
+    }
+}
