@@ -54,5 +54,8 @@ pub mod reconcile;
 /// The wire.
 pub mod grpc;
 
+/// Opens everything once, joins it, and shuts it down in order.
+pub mod daemon;
+
 /// The command line.
 pub mod cli;

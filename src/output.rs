@@ -111,8 +111,8 @@ struct Changes {
 #[derive(Debug)]
 pub struct Output {
     folder: PathBuf,
-    /// Held open for the lock on the folder.
-    _lock: File,
+    /// Held open for the lock on the folder; none where it is only read.
+    _lock: Option<File>,
 }
 
 impl Output {
@@ -130,8 +130,16 @@ impl Output {
         recover(&folder)?;
         Ok(Output {
             folder,
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// Only looks at the folder, which need not exist: nothing is made, taken or finished, and nothing should be written.
+    pub fn read_only(folder: impl Into<PathBuf>) -> Self {
+        Output {
+            folder: folder.into(),
+            _lock: None,
+        }
     }
 
     /// Returns the folder's path.

@@ -84,10 +84,9 @@ impl Site {
 state: {state}
 output: {output}
 listen: [{endpoint:?}]
-defaults:
-  target: {mirror}/mirror
-  apply: manual
-  ignore_release_signatures: true
+target: {mirror}/mirror
+apply: manual
+release_signatures: ignore
 update_service:
   ocp: {updates}
 registries:

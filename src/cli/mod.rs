@@ -32,9 +32,13 @@ pub mod releases;
 
 pub mod resources;
 
+pub mod round;
+
 pub mod runs;
 
 pub mod serve;
+
+pub mod serving;
 
 pub mod status;
 
@@ -70,6 +74,10 @@ pub struct Cli {
 pub enum Verb {
     /// Writes a settings file that the daemon starts with, and says what comes next
     Init(init::Arguments),
+    /// Runs the daemon: watches the directory, plans, mirrors, writes cluster documents
+    Serve(serve::Arguments),
+    /// Mirrors image sets once, in the foreground, without a daemon or a settings file
+    Once(Box<once::Arguments>),
     /// Plans image sets: says what would be copied, how many bytes, and what that does to documents and nodes
     Plan(plan::Arguments),
     /// Applies a plan; the run belongs to the daemon: hanging up stops nothing, calling again attaches to it
@@ -82,6 +90,8 @@ pub enum Verb {
     Resources(resources::Arguments),
     /// Checks image set files without a daemon or a network: all problems of all files at once
     Validate(validate::Arguments),
+    /// Asks the update service which releases there are, and how one gets from one to another
+    Releases(releases::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
     Version(version::Arguments),
     /// Prints the completions for a shell
@@ -107,12 +117,19 @@ pub async fn main(arguments: Vec<OsString>) -> ExitCode {
 async fn run(verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Init(arguments) => init::run(arguments),
+        Verb::Serve(arguments) => serving::run(arguments).await,
+        Verb::Once(arguments) => {
+            let order = arguments.order()?;
+            serving::log(&order.log_level, serve::LogFormat::Text)?;
+            round::run(order).await
+        }
         Verb::Plan(arguments) => plan::run(arguments).await,
         Verb::Apply(arguments) => apply::run(arguments).await,
         Verb::Status(arguments) => status::run(arguments).await,
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, Cli::command()),
         Verb::Man(arguments) => manual::man(&arguments, Cli::command()),

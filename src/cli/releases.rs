@@ -12,9 +12,16 @@ use serde::Serialize;
 use url::Url;
 
 use crate::{
+    cli::{
+        failure::{Exit, Failure},
+        files,
+        output::{self, Output},
+        problems,
+    },
+    grpc::convert,
     model::{
         image::Reference,
-        imageset::{Channel, ChannelType, ImageSet, PlatformSpec},
+        imageset::{self, Channel, ChannelType, ImageSet, PlatformSpec, Severity, SourceFile},
         release::{
             across::{Across, across},
             path::{self, ConditionalStep},
@@ -191,6 +198,71 @@ impl ReleasesOutput {
         match self {
             ReleasesOutput::List(list) => list.text(),
             ReleasesOutput::Path(path) => path.text(),
+        }
+    }
+}
+
+/// What the verb is given.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// List or path.
+    #[command(subcommand)]
+    verb: Releases,
+    /// Form of the answer
+    #[arg(long, short, value_enum, default_value_t, global = true)]
+    output: Output,
+}
+
+/// Runs the verb: reads the image sets of `-c`, asks, prints the answer.
+pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
+    let sets = match &arguments.verb {
+        Releases::List(args) => read_sets(&args.config)?,
+        Releases::Path(_) => vec![],
+    };
+    let answer = run(&arguments.verb, &sets).await.map_err(failure)?;
+    let value = serde_json::to_value(&answer)
+        .map_err(|e| Failure::precondition("UNREADABLE_ANSWER", e.to_string()))?;
+    arguments.output.value(&value, || answer.text())?;
+    Ok(if answer.is_partial() {
+        Exit::Partial
+    } else {
+        Exit::Done
+    })
+}
+
+/// Reads image set files; any error in them ends it, since an answer for half of them would mislead.
+fn read_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
+    let given = files::read(paths)?;
+    let sources: Vec<SourceFile> = given
+        .into_iter()
+        .map(|file| SourceFile {
+            path: file.path.display().to_string(),
+            name: file.name,
+            bytes: file.bytes,
+        })
+        .collect();
+    let read = imageset::read(&sources);
+    if read.problems.iter().any(|p| p.severity == Severity::Error) {
+        let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
+        output::say(problems::text(&found).trim_end());
+        return Err(Failure::precondition(
+            "IMAGE_SET_INVALID",
+            "the image set files are not valid",
+        ));
+    }
+    Ok(read
+        .image_sets
+        .into_iter()
+        .filter_map(|found| found.image_set)
+        .collect())
+}
+
+fn failure(error: ReleasesError) -> Failure {
+    match error {
+        ReleasesError::Usage(text) => Failure::usage(text),
+        ReleasesError::Precondition(text) => Failure::precondition("NO_SUCH_RELEASE", text),
+        ReleasesError::Unavailable(text) => {
+            Failure::new("UPDATE_SERVICE_UNAVAILABLE", tonic::Code::Unavailable, text)
         }
     }
 }

@@ -11,6 +11,8 @@
 
 mod documents;
 
+mod keeper;
+
 mod planning;
 
 mod requests;
@@ -52,7 +54,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::Resolver,
+    resolve::{Resolver, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -187,8 +189,8 @@ pub struct Parts {
     pub source: Client,
     /// Reads from and writes to the mirror.
     pub mirror: Client,
-    /// Fetches facts.
-    pub resolver: Resolver,
+    /// Reads update graphs.
+    pub updates: UpdateService,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -232,12 +234,15 @@ impl Handle {
             ..State::default()
         };
         interrupt_runs(&parts.store, &parts.settings)?;
+        let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
+        let width = parts.settings.parallel_blobs * 2;
+        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
             source: parts.source,
             mirror: parts.mirror,
-            resolver: parts.resolver,
+            resolver,
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

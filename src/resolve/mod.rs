@@ -22,7 +22,7 @@ use crate::{
     registry::{self, Client, Selector},
 };
 
-pub use payload::Keeper;
+pub use payload::{KeepOne, Keeper};
 use update_service::UpdateService;
 
 /// Fetches facts from upstream.

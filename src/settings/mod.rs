@@ -4,6 +4,8 @@ mod units;
 
 mod listen;
 
+mod stanzas;
+
 mod parse;
 
 #[cfg(test)]
@@ -161,43 +163,4 @@ pub struct RegistryAccess {
     pub skip_tls_verify: bool,
     /// A PEM file with further CA certificates.
     pub ca_file: Option<PathBuf>,
-}
-
-impl Settings {
-    /// What holds for an image set, after overrides.
-    pub fn policy_for(&self, name: &crate::model::imageset::SetName) -> Policy {
-        let mut policy = self.defaults.clone();
-        for o in self
-            .image_sets
-            .iter()
-            .rev()
-            .filter(|o| crate::model::policy::matches(&o.name, &name.0))
-        {
-            if let Some(v) = &o.target {
-                policy.target = v.clone();
-            }
-            if let Some(v) = o.apply {
-                policy.apply = v;
-            }
-            if let Some(v) = o.on_refresh {
-                policy.on_refresh = v;
-            }
-            if let Some(v) = o.refresh {
-                policy.refresh = v;
-            }
-            if let Some(v) = o.max_bytes {
-                policy.max_bytes = Some(v);
-            }
-            if let Some(v) = o.mirror_scope {
-                policy.mirror_scope = v;
-            }
-            if let Some(v) = o.ignore_release_signatures {
-                policy.ignore_release_signatures = v;
-            }
-            if let Some(v) = o.conditional_updates {
-                policy.conditional_updates = v;
-            }
-        }
-        policy
-    }
 }

@@ -7,7 +7,7 @@ use crate::{
     model::policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
     yaml::{
         self, Severity,
-        reader::{Dialect, Report},
+        report::{Dialect, Report},
     },
 };
 

@@ -1,7 +1,7 @@
 //! Reads a person's YAML with the places kept, so that what is wrong with it can be shown where it is.
 //!
 //! `documents` takes a file apart, `tree` makes nodes of a document, `scalar` says what a plain word means, `reader` hands a mapping's
-//! fields to a schema and collects the problems.
+//! fields to a schema, `report` collects the problems.
 //!
 //! **Invariant:** pure; whatever the bytes are, reading them neither panics nor takes more memory or time than the limits below allow.
 
@@ -9,14 +9,20 @@ pub mod problem;
 
 mod documents;
 
+mod node;
+
 mod scalar;
 
 mod tree;
 
+pub mod suggest;
+
+pub mod report;
+
 pub mod reader;
 
+pub use node::{Entry, Node, Pos, Scalar, Value};
 pub use problem::{Problem, Severity};
-pub use tree::{Entry, Node, Pos, Scalar, Value};
 
 /// The largest text of a file that is read, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
@@ -317,7 +323,7 @@ mod tests {
             for before in ["", "x: ", "[", "x: |\n ", "- "] {
                 let text = before.to_owned() + &shape.repeat((1 << 16) / shape.len());
                 for document in parse("f", text.as_bytes()).unwrap_or_default() {
-                    assert!(document.problems.len() <= reader::MAX_PROBLEMS);
+                    assert!(document.problems.len() <= report::MAX_PROBLEMS);
                 }
             }
         }

@@ -3,62 +3,16 @@
 //! A schema asks a mapping for each of its keys and ends with [`Fields::finish`], which reports the keys nobody asked for. Asking never
 //! fails: what does not fit is reported and read as absent, so that all problems of a file are found at once.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-};
-
 use super::{
-    Document, Entry, Node, Pos, Problem, Severity, Value,
+    Entry, Node, Pos, Severity, Value,
+    report::{Dialect, Report},
     scalar::{Meaning, meaning},
     shorten,
+    suggest::suggest,
     tree::join,
 };
 
-/// The most problems that are kept of one document.
-pub const MAX_PROBLEMS: usize = 1000;
-
-/// Whose habits a file is read by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// oc-mirror's: keys in another letter case and YAML 1.1 truths are taken with a warning, numbers for texts too.
-    OcMirror,
-    /// Our own: keys as they are, `yes` is `true`.
-    Own,
-}
-
-/// Collects the problems of one document.
-#[derive(Debug)]
-pub struct Report {
-    file: String,
-    dialect: Dialect,
-    problems: RefCell<Vec<Problem>>,
-    /// How bad the worst is that was left out and told so: an error must not get lost behind warnings.
-    told_more: Cell<Option<Severity>>,
-    /// The keys that a schema has asked for, as paths without list positions: what an example has to explain.
-    #[cfg(test)]
-    asked: RefCell<BTreeSet<String>>,
-}
-
 impl Report {
-    /// Begins with the problems that `document` came with.
-    pub fn new(file: &str, dialect: Dialect, document: &Document<'_>) -> Self {
-        Report {
-            file: file.to_owned(),
-            dialect,
-            problems: RefCell::new(document.problems.clone()),
-            told_more: Cell::new(None),
-            #[cfg(test)]
-            asked: RefCell::default(),
-        }
-    }
-
-    /// Returns the keys that were asked for, as paths with `[]` for list positions.
-    #[cfg(test)]
-    pub(crate) fn asked(&self) -> BTreeSet<String> {
-        self.asked.borrow().clone()
-    }
-
     /// The document's root as what a schema reads from.
     pub fn root<'a>(&'a self, node: &'a Node) -> At<'a> {
         At {
@@ -66,50 +20,6 @@ impl Report {
             node,
             path: String::new(),
         }
-    }
-
-    /// Adds a problem at a place.
-    pub fn add(&self, severity: Severity, at: Pos, path: &str, message: String, hint: String) {
-        let mut problems = self.problems.borrow_mut();
-        let full = problems.len() >= MAX_PROBLEMS;
-        if full && self.told_more.get().is_some_and(|told| told <= severity) {
-            return;
-        }
-        let (message, hint) = if full {
-            self.told_more.set(Some(severity));
-            let message = format!("there is more to tell than the first {MAX_PROBLEMS} problems");
-            (message, "mend these first".to_owned())
-        } else {
-            (visible(&message), visible(&hint))
-        };
-        problems.push(Problem {
-            file: self.file.clone(),
-            line: at.line,
-            column: at.column,
-            severity,
-            path: visible(path),
-            message,
-            hint,
-        });
-    }
-
-    /// Adds a problem that was found elsewhere.
-    pub fn push(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// Whether there is a problem that keeps the document from being used.
-    pub fn has_errors(&self) -> bool {
-        self.problems
-            .borrow()
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
-    }
-
-    /// Returns the problems, sorted by place, each once.
-    pub fn into_problems(self) -> Vec<Problem> {
-        let sorted: BTreeSet<Problem> = self.problems.into_inner().into_iter().collect();
-        sorted.into_iter().collect()
     }
 }
 
@@ -529,55 +439,15 @@ impl At<'_> {
     }
 }
 
-/// Writes control characters as escapes: a message is one line.
-fn visible(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
-    }
-    let show = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(show).collect()
-}
-
 /// Whether two keys differ in letter case at most.
 fn same_letters(a: &str, b: &str) -> bool {
     a.len() <= 64 && (a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase())
 }
 
-/// Names the nearest of the names that would be right, or all of them.
-pub fn suggest(written: &str, names: &[&str]) -> String {
-    if let Some(name) = nearest(written, names) {
-        return format!("did you mean `{name}`?");
-    }
-    let mut names: Vec<&str> = names.to_vec();
-    names.sort_unstable();
-    match names.as_slice() {
-        [] => String::new(),
-        [name] => format!("only `{name}` is known here"),
-        [rest @ .., last] => format!("known here are `{}` and `{last}`", rest.join("`, `")),
-    }
-}
-
-/// Returns the name that a misspelt one was most likely meant to be.
-pub fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
-    if written.len() > 64 {
-        return None;
-    }
-    let written = written.to_lowercase();
-    let length = written.chars().count();
-    names
-        .iter()
-        .map(|name| (strsim::osa_distance(&written, &name.to_lowercase()), *name))
-        .filter(|(distance, name)| *distance <= (length.max(name.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml::{Problem, report::MAX_PROBLEMS};
 
     /// What a schema that asks for `count` numbers and a flag tells.
     fn told(text: &str, dialect: Dialect) -> Vec<String> {
@@ -661,28 +531,5 @@ mod tests {
         ] {
             assert_eq!(number(text), read, "{text}");
         }
-    }
-
-    #[test]
-    fn the_nearest_name_is_suggested_and_all_where_none_is_near() {
-        let names = ["minVersion", "maxVersion", "name"];
-        for (written, nearest) in [
-            ("minVerson", Some("minVersion")),
-            ("MAXVERSION", Some("maxVersion")),
-            ("nmae", Some("name")),
-            ("versions", None),
-            ("x", None),
-        ] {
-            assert_eq!(super::nearest(written, &names), nearest, "{written}");
-        }
-        assert_eq!(
-            suggest("x", &names),
-            "known here are `maxVersion`, `minVersion` and `name`"
-        );
-        assert_eq!(suggest("x", &["name"]), "only `name` is known here");
-        assert_eq!(
-            suggest(&"n".repeat(65), &["name"]),
-            "only `name` is known here"
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! What an unquoted word means: the rules of goyaml v2 in `sigs.k8s.io/yaml`, which is oc-mirror's reader (YAML 1.1, mostly).
 
-use super::tree::Scalar;
+use super::Scalar;
 
 /// What a scalar stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,8 +10,13 @@ use crate::{
 /// How many lines of a list are shown before the rest is counted.
 const SHOWN: usize = 10;
 
-/// Returns the plan as text, its id shortened to `short`.
+/// Returns the plan as text, its id shortened to `short`, and how to apply it.
 pub fn plan(plan: &Plan, short: &str) -> String {
+    preview(plan, short) + "\n" + &outlook(plan, short)
+}
+
+/// Returns the plan as text, for those who apply it at once or cannot.
+pub fn preview(plan: &Plan, short: &str) -> String {
     let mut text = format!(
         "Plan {short} for {} at {}\n",
         plan.image_set,
@@ -63,8 +68,7 @@ pub fn plan(plan: &Plan, short: &str) -> String {
     text += &section("Conditional updates on the path", conditional, risks);
     text += &section("Documents", plan.documents.iter().map(document), u64::MAX);
     text += &nodes(plan.node_impact.as_ref());
-    text += &section("Know", warnings(plan).into_iter(), u64::MAX);
-    text + "\n" + &outlook(plan, short)
+    text + &section("Know", warnings(plan).into_iter(), u64::MAX)
 }
 
 fn images(plan: &Plan) -> String {

@@ -4,7 +4,10 @@ use semver::Version;
 
 use crate::{
     model::image::{NameError, Platform, Reference, check_path},
-    yaml::reader::{At, Fields, suggest},
+    yaml::{
+        reader::{At, Fields},
+        suggest::suggest,
+    },
 };
 
 /// Reads a reference that says which content is meant: it has a tag, a digest or both.

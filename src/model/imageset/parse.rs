@@ -6,7 +6,8 @@
 use super::{ImageSet, SetName, collide::Claim, images, operators, platform};
 use crate::yaml::{
     Severity,
-    reader::{At, Fields, nearest, suggest},
+    reader::{At, Fields},
+    suggest::{nearest, suggest},
 };
 
 /// The kind of the documents that are read here.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::yaml::{
     self, Document, Node, Value,
-    reader::{Dialect, Report},
+    report::{Dialect, Report},
 };
 
 /// A file of the watched directory, or one that a person names.

@@ -1,0 +1,225 @@
+//! What `imagesetd once` does with its order: one round of every image set, in the foreground.
+
+use std::{path::Path, time::Duration};
+
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    cli::{
+        failure::{Exit, Failure},
+        files,
+        once::Order,
+        output::{self, Output},
+        plan, problems, watch,
+    },
+    daemon::{self, Sides},
+    gitops::{Checkout, File, Observation, Revision},
+    grpc::{convert, v1},
+    model::imageset::SetName,
+    output::Output as Folder,
+    reconcile::{Applied, Feed, Handle, PlanView},
+    registry::Access,
+    settings::{self, Settings, UpdateService},
+};
+
+/// How long what is in flight may take to end after an interrupt.
+const SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// Carries out an order: plans, and unless it is a dry run copies and writes the documents.
+pub async fn run(order: Order) -> Result<Exit, Failure> {
+    for note in &order.notes {
+        output::say(&format!("note: {note}"));
+    }
+    let checkout = checkout(&order)?;
+    let folder = match order.dry_run {
+        true => Folder::read_only(&order.resources),
+        false => Folder::open(&order.resources).map_err(refused)?,
+    };
+    let sides = Sides {
+        source: reached(order.src_tls_verify),
+        mirror: reached(order.dest_tls_verify),
+    };
+    let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
+    handle.observe(&Observation::Checkout(checkout));
+    let work = rounds(&handle, order.dry_run);
+    let exit = tokio::select! {
+        exit = work => exit,
+        _ = tokio::signal::ctrl_c() => {
+            output::say("interrupted; what is in flight is finished, what landed is remembered");
+            Ok(Exit::Interrupted)
+        }
+    };
+    handle.shutdown(SHUTDOWN).await;
+    exit
+}
+
+/// Plans and applies every image set of the files; the worst ending counts.
+async fn rounds(handle: &Handle, dry_run: bool) -> Result<Exit, Failure> {
+    let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
+    let status = handle.status(None).map_err(asked)?;
+    let found: Vec<v1::Problem> = planned
+        .problems
+        .iter()
+        .chain(status.sets.iter().flat_map(|s| &s.problems))
+        .map(convert::problem)
+        .collect();
+    if !found.is_empty() {
+        output::say(&problems::text(&found));
+    }
+    let mut worst = Exit::Done;
+    for unplanned in &planned.unplanned {
+        output::say(&format!("error: {}: {}", unplanned.set, unplanned.message));
+        worst = worse(worst, exit_for(unplanned.reason));
+    }
+    for view in &planned.plans {
+        worst = worse(worst, round(handle, view, dry_run).await?);
+    }
+    Ok(worst)
+}
+
+async fn round(handle: &Handle, view: &PlanView, dry_run: bool) -> Result<Exit, Failure> {
+    let shown = convert::plan(view);
+    output::print(&plan::text::preview(&shown, view.record.plan.id.short()))?;
+    let left_out =
+        !view.record.plan.unresolved.is_empty() || !view.record.plan.unsupported.is_empty();
+    let ending = match view.record.plan.wanted {
+        0 if left_out => Exit::Precondition,
+        _ if left_out => Exit::Partial,
+        _ => Exit::Done,
+    };
+    if dry_run || view.record.applied {
+        return Ok(ending);
+    }
+    match handle
+        .apply(Some(&view.record.plan.id.0), None)
+        .await
+        .map_err(asked)?
+    {
+        Applied::Already(_) => Ok(ending),
+        Applied::Run(feed) => Ok(worse(
+            ending,
+            follow(handle, feed, &view.record.plan.set).await?,
+        )),
+    }
+}
+
+/// Shows a run until it ends.
+async fn follow(handle: &Handle, mut feed: Feed, set: &SetName) -> Result<Exit, Failure> {
+    let (events, inbox) = tokio::sync::mpsc::channel(64);
+    let telling = tokio::spawn(async move {
+        while let Some(event) = feed.next().await {
+            if events.send(Ok(convert::run_event(&event))).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut view = watch::View::new(Output::Text);
+    let ending = watch::follow(ReceiverStream::new(inbox), &mut view, None, |_| {}).await?;
+    telling.abort();
+    let watch::Ending::Finished(run) = ending else {
+        return Ok(Exit::Interrupted);
+    };
+    output::print(&watch::ended(&run))?;
+    for resource in handle.resources(Some(&set.0)).await.map_err(asked)? {
+        output::print(&format!("wrote {}\n", resource.document.file_name))?;
+    }
+    Ok(watch::exit_of(run.state()))
+}
+
+/// The files as a directory that holds just them. An image set is called by its file's stem, wherever the file is.
+fn checkout(order: &Order) -> Result<Checkout, Failure> {
+    let files: Vec<File> = files::read(&order.config)?
+        .into_iter()
+        .map(|given| File {
+            path: given.path.display().to_string(),
+            name: given.path.file_name().map_or(given.name.clone(), |name| {
+                name.to_string_lossy().into_owned()
+            }),
+            bytes: Ok(given.bytes),
+        })
+        .collect();
+    let mut names: Vec<&str> = files.iter().map(|f| stem(&f.name)).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Failure::usage(format!(
+            "two of the files are called {}; image sets are told apart by their file's name",
+            twice[0]
+        )));
+    }
+    Ok(Checkout {
+        revision: Revision::of_files(&files),
+        files,
+    })
+}
+
+fn stem(name: &str) -> &str {
+    Path::new(name)
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .unwrap_or(name)
+}
+
+/// The settings that a file with nothing but the order's words would have.
+fn settings(order: &Order) -> Result<Settings, Failure> {
+    let text = format!("target: \"{}\"\n", order.target);
+    let (mut settings, _) = settings::parse("once", &text).map_err(|problems| {
+        Failure::usage(
+            problems
+                .into_iter()
+                .map(|p| p.message)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
+    })?;
+    settings.state.clone_from(&order.state);
+    settings.output.clone_from(&order.resources);
+    settings.authfile.clone_from(&order.authfile);
+    settings.defaults.ignore_release_signatures = order.ignore_release_signatures;
+    settings.defaults.conditional_updates = order.conditional_updates;
+    if let Some(url) = &order.update_url {
+        settings.update_service = UpdateService {
+            ocp: url.clone(),
+            okd: url.clone(),
+        };
+    }
+    settings.parallel_images = order.parallel_images.unwrap_or(settings.parallel_images);
+    settings.parallel_blobs = order.parallel_blobs.unwrap_or(settings.parallel_blobs);
+    settings.retries = order.retries.unwrap_or(settings.retries);
+    Ok(settings)
+}
+
+fn reached(verify: bool) -> Access {
+    match verify {
+        true => Access::default(),
+        false => Access::unverified(),
+    }
+}
+
+/// Which of two endings a script has to hear of.
+fn worse(a: Exit, b: Exit) -> Exit {
+    match (a, b) {
+        (Exit::Done, other) | (other, Exit::Done) => other,
+        (first, _) => first,
+    }
+}
+
+fn exit_for(reason: &str) -> Exit {
+    match reason {
+        "MirrorAuthentication" => Exit::Authentication,
+        "MirrorUnavailable" => Exit::Unavailable,
+        "ImageSetInvalid" | "ImageSetNotFound" | "PlanStale" => Exit::Precondition,
+        _ => Exit::Other,
+    }
+}
+
+fn asked(error: crate::reconcile::Error) -> Failure {
+    Failure::from(convert::refused(&error))
+}
+
+fn refused(error: crate::output::Error) -> Failure {
+    Failure::precondition("OutputUnavailable", error.to_string())
+}
+
+fn unopened(error: daemon::Error) -> Failure {
+    Failure::precondition("NotStarted", crate::model::sentence(&error))
+}

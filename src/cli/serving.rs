@@ -1,0 +1,163 @@
+//! What `imagesetd serve` does: reads the settings, checks them and the directory, and runs the daemon until it is told to stop.
+
+use std::{path::Path, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    cli::{
+        failure::{Exit, Failure},
+        output, problems,
+        serve::{Arguments, LogFormat},
+    },
+    daemon, gitops,
+    grpc::convert,
+    model::{
+        imageset::{self, Problem, Severity, SourceFile},
+        sentence,
+    },
+    settings::{self, Settings},
+};
+
+/// Runs the verb.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let settings = read(&arguments.config)?;
+    if arguments.check {
+        return check(&arguments.config, &settings).await;
+    }
+    log(&arguments.log_level, arguments.log_format)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).map_err(|e| Failure::local("listening for signals", &e))?;
+    match daemon::serve(settings, stop).await {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => Err(Failure::precondition("NOT_STARTED", sentence(&error))),
+    }
+}
+
+/// Reads the settings file; its warnings go to stderr.
+fn read(file: &Path) -> Result<Settings, Failure> {
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::local(
+            format!("reading the settings file {shown} (`imagesetd init` writes one)"),
+            &e,
+        )
+    })?;
+    match settings::parse(&shown, &text) {
+        Ok((settings, warnings)) => {
+            say(&warnings);
+            with_environment(settings)
+        }
+        Err(found) => {
+            say(&found);
+            Err(Failure::precondition(
+                "SETTINGS_INVALID",
+                format!("the settings file {shown} is not valid"),
+            ))
+        }
+    }
+}
+
+/// What the environment says counts for more than the file: `UPDATE_URL_OVERRIDE`, as for oc-mirror.
+fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {
+    if let Some(url) = std::env::var("UPDATE_URL_OVERRIDE")
+        .ok()
+        .filter(|url| !url.is_empty())
+    {
+        settings.update_service.ocp = url
+            .parse()
+            .map_err(|e| Failure::usage(format!("UPDATE_URL_OVERRIDE is not a URL: {e}")))?;
+    }
+    Ok(settings)
+}
+
+fn say(found: &[Problem]) {
+    if !found.is_empty() {
+        let found: Vec<_> = found.iter().map(convert::problem).collect();
+        output::say(problems::text(&found).trim_end());
+    }
+}
+
+/// Checks the directory's image sets too; a directory that is not there yet is a warning.
+async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
+    let observation = gitops::look_once(
+        settings.directory.clone(),
+        settings.settle.min(Duration::from_millis(500)),
+    )
+    .await;
+    let checkout = match observation {
+        gitops::Observation::Checkout(checkout) => checkout,
+        gitops::Observation::Missing { why } | gitops::Observation::Unsettled { why } => {
+            output::say(&format!("warning: {why}"));
+            output::print(&format!("{}: settings are valid\n", file.display()))?;
+            return Ok(Exit::Done);
+        }
+    };
+    let revision = checkout.revision.to_string();
+    let files: Vec<SourceFile> = checkout
+        .files
+        .into_iter()
+        .filter_map(|f| {
+            Some(SourceFile {
+                path: f.path,
+                name: f.name,
+                bytes: f.bytes.ok()?,
+            })
+        })
+        .collect();
+    let read = imageset::read_for(&files, |name| settings.policy_for(name).target.to_string());
+    say(&read.problems);
+    let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
+    output::print(&format!(
+        "{}: settings are valid; {} image set(s) at {revision}{}\n",
+        file.display(),
+        read.image_sets.len(),
+        if valid { "" } else { ", not all of them valid" }
+    ))?;
+    Ok(if valid {
+        Exit::Done
+    } else {
+        Exit::Precondition
+    })
+}
+
+/// Sends the log to stderr.
+pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(level).map_err(|e| {
+        Failure::usage(format!(
+            "`{level}` is not a log level: {e}; info, debug and trace are"
+        ))
+    })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let stderr = || fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let begun = match format {
+        LogFormat::Text => registry
+            .with(stderr().with_ansi(output::someone_is_there()))
+            .try_init(),
+        LogFormat::Json => registry.with(stderr().json()).try_init(),
+    };
+    // A second start in one process keeps the first one's log.
+    drop(begun);
+    Ok(())
+}
+
+/// SIGTERM and Ctrl-C stop the daemon in order; a second one ends it at once.
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! The stanzas of the settings file.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    Git, Listen, RegistryAccess, UpdateService,
+    parse::{SECOND, count, path, time},
+};
+use crate::{
+    model::{
+        image::Registry,
+        policy::{MirrorSourcePolicy, SourcePolicy},
+    },
+    yaml::{
+        self,
+        reader::{At, Fields},
+    },
+};
+
+/// The update service of OpenShift.
+const OCP_GRAPH: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
+
+/// The update service of OKD.
+const OKD_GRAPH: &str = "https://origin-release.ci.openshift.org/graph";
+
+/// Reads `git`.
+pub(super) fn git(top: &mut Fields<'_>) -> Option<Git> {
+    let mut fields = top.fields("git")?;
+    let url = fields
+        .required("url", "write what `git clone` would be given")
+        .and_then(|at| git_url(&at));
+    let branch = fields.get("branch").map(|at| branch(&at));
+    let interval = time(&mut fields, "interval", SECOND);
+    fields.finish();
+    Some(Git {
+        url: url?,
+        branch: branch.unwrap_or_else(|| Some("main".to_owned()))?,
+        interval: interval.unwrap_or(Duration::from_secs(60)),
+    })
+}
+
+/// Reads the address of a Git repository. One with a password in it would show it in the list of processes, and is not shown here either.
+fn git_url(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if url::Url::parse(&text).is_ok_and(|url| url.password().is_some()) {
+        at.error(
+            "the address has a password in it, which would be seen in the list of processes",
+            "leave it to a credential helper of git",
+        );
+        return None;
+    }
+    if text.starts_with('-') || text.contains(char::is_whitespace) {
+        at.error(
+            format!(
+                "`{}` is not the address of a Git repository",
+                yaml::shorten(&text)
+            ),
+            "",
+        );
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads the name of a branch (git-check-ref-format).
+fn branch(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let fits = !text.is_empty()
+        && !text.starts_with(['-', '/', '.'])
+        && !text.ends_with(['/', '.'])
+        && !text.contains("..")
+        && !text.contains("//")
+        && !text.contains("@{")
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c));
+    if !fits {
+        at.error(
+            format!("`{}` is not the name of a branch", yaml::shorten(&text)),
+            "",
+        );
+    }
+    fits.then_some(text)
+}
+
+/// Reads `listen`.
+pub(super) fn listen(top: &mut Fields<'_>) -> Vec<Listen> {
+    let Some(at) = top.get("listen") else {
+        return vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())];
+    };
+    let mut found = Vec::new();
+    let entries = at.list();
+    for entry in &entries {
+        match entry.parsed::<Listen>() {
+            Some(listen) if found.contains(&listen) => {
+                entry.error(
+                    format!("`{listen}` is there twice"),
+                    "remove one of the two",
+                );
+            }
+            listen => found.extend(listen),
+        }
+    }
+    if entries.is_empty() && at.is_empty() {
+        at.error(
+            "the daemon listens nowhere",
+            "name an address, or remove the key",
+        );
+    }
+    found
+}
+
+/// Reads `mirror_source_policies`.
+pub(super) fn source_policies(top: &mut Fields<'_>) -> Vec<SourcePolicy> {
+    let read = |at: &At<'_>| {
+        let mut fields = at.fields()?;
+        let source = fields
+            .required(
+                "source",
+                "name a source, for instance `quay.io/openshift-release-dev/*`",
+            )
+            .and_then(|at| source(&at));
+        let policy = fields
+            .required(
+                "policy",
+                "write `AllowContactingSource` or `NeverContactSource`",
+            )
+            .and_then(|at| source_policy(&at));
+        fields.finish();
+        Some(SourcePolicy {
+            source: source?,
+            policy: policy?,
+        })
+    };
+    top.list("mirror_source_policies")
+        .iter()
+        .filter_map(read)
+        .collect()
+}
+
+/// Reads a pattern of sources.
+fn source(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if text.contains("://") || text.contains('@') || text.contains(char::is_whitespace) {
+        let message = format!("`{}` is not a source of mirror rules", yaml::shorten(&text));
+        at.error(message, "write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text");
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads a `mirrorSourcePolicy`.
+fn source_policy(at: &At<'_>) -> Option<MirrorSourcePolicy> {
+    const POLICIES: [(&str, MirrorSourcePolicy); 3] = [
+        (
+            "AllowContactingSource",
+            MirrorSourcePolicy::AllowContactingSource,
+        ),
+        ("NeverContactSource", MirrorSourcePolicy::NeverContactSource),
+        ("AllowFallback", MirrorSourcePolicy::AllowContactingSource),
+    ];
+    let text = at.text()?;
+    if text == "AllowFallback" {
+        at.warn(
+            "`AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead",
+            "write `AllowContactingSource`",
+        );
+        return Some(MirrorSourcePolicy::AllowContactingSource);
+    }
+    at.choice("a `mirrorSourcePolicy`", &POLICIES[..2])
+}
+
+/// Reads `update_service`.
+pub(super) fn update_service(top: &mut Fields<'_>) -> UpdateService {
+    let mut fields = top.fields("update_service");
+    let mut read = |key, default: &str| {
+        let written = fields.as_mut().and_then(|fields| fields.get(key));
+        let url = written.and_then(|at| graph_url(&at));
+        url.unwrap_or_else(|| url::Url::parse(default).expect("the default is a URL"))
+    };
+    let service = UpdateService {
+        ocp: read("ocp", OCP_GRAPH),
+        okd: read("okd", OKD_GRAPH),
+    };
+    if let Some(fields) = fields {
+        fields.finish();
+    }
+    service
+}
+
+/// Reads the address of a graph.
+fn graph_url(at: &At<'_>) -> Option<url::Url> {
+    let text = at.text()?;
+    let url = url::Url::parse(&text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        let message = format!(
+            "`{}` is not the address of an update service",
+            yaml::shorten(&text)
+        );
+        at.error(
+            message,
+            "write one that begins with `https://` or `http://`",
+        );
+    }
+    url
+}
+
+/// Reads `registries`.
+pub(super) fn registries(top: &mut Fields<'_>, folder: &Path) -> Vec<RegistryAccess> {
+    let mut found: Vec<RegistryAccess> = Vec::new();
+    for at in top.list("registries") {
+        let Some((host_at, access)) = registry(&at, folder) else {
+            continue;
+        };
+        if found.iter().any(|other| other.host == access.host) {
+            host_at.error(
+                format!("`{}` is there twice", access.host),
+                "make one entry of the two",
+            );
+        } else {
+            found.push(access);
+        }
+    }
+    found
+}
+
+/// Reads an entry of `registries`, with where its host is.
+fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> {
+    let mut fields = at.fields()?;
+    let host_at = fields.required(
+        "host",
+        "name the registry, for instance `host: registry.lan:5000`",
+    );
+    let host: Option<Registry> = host_at.as_ref().and_then(At::parsed);
+    let plain_http = fields.flag("plain_http");
+    let skip_tls_verify = fields.flag("skip_tls_verify");
+    let ca_file = path(&mut fields, "ca_file", folder);
+    if plain_http && (skip_tls_verify || ca_file.is_some()) {
+        at.error(
+            "`plain_http` has no certificate that could be checked or not",
+            "remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+        );
+    }
+    fields.finish();
+    let access = RegistryAccess {
+        host: host?,
+        plain_http,
+        skip_tls_verify,
+        ca_file,
+    };
+    host_at.map(|at| (at, access))
+}
+
+/// Reads `keep`: how many plans and how many runs.
+pub(super) fn keep(top: &mut Fields<'_>) -> (usize, usize) {
+    const PLANS: usize = 20;
+    const RUNS: usize = 50;
+    let Some(mut fields) = top.fields("keep") else {
+        return (PLANS, RUNS);
+    };
+    let plans = count(&mut fields, "plans", PLANS, 1..=10_000);
+    let runs = count(&mut fields, "runs", RUNS, 1..=10_000);
+    fields.finish();
+    (plans, runs)
+}
