@@ -228,6 +228,7 @@ fn text(plan: &Plan, next: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings;
 
     fn arguments(folder: &Path) -> Arguments {
         Arguments {
@@ -242,16 +243,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_yaml_with_what_was_said() {
+    fn what_is_written_are_settings_that_say_what_was_said() {
         let plan = plan(arguments(Path::new("/x")), true).unwrap();
-        let read: Value = serde_yaml::from_str(&settings(&plan)).unwrap();
+        let (read, problems) = settings::parse("/x/etc/imagesetd.yaml", &settings(&plan)).unwrap();
+        assert_eq!(problems, []);
+        assert_eq!(read.defaults.target, "mirror.lan:5000/ocp".parse().unwrap());
+        assert_eq!(read.directory, Path::new("/x/image sets"));
+        assert_eq!(read.authfile.as_deref(), Some(Path::new("/x/auth.json")));
+        assert_eq!(read.state, Path::new("/var/lib/imagesetd"));
+        assert_eq!(read.output, Path::new("/var/lib/imagesetd/resources"));
         assert_eq!(
-            read,
-            json!({
-                "target": "mirror.lan:5000/ocp", "directory": "/x/image sets", "apply": "automatic", "authfile": "/x/auth.json",
-                "state": "/var/lib/imagesetd", "output": "/var/lib/imagesetd/resources",
-                "listen": ["unix:///run/imagesetd/imagesetd.sock"],
-            })
+            read.listen,
+            [settings::Listen::Unix(
+                "/run/imagesetd/imagesetd.sock".into()
+            )]
         );
     }
 

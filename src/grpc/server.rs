@@ -10,6 +10,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::grpc::v1::{
     DESCRIPTORS,
@@ -89,10 +90,12 @@ fn routes<S: MirrorService>(
     service: S,
     health: HealthServer<impl Health>,
 ) -> Result<Routes, Error> {
-    let describe = || {
+    // Each version of reflection describes the other too.
+    let describe = |other| {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(other)
     };
     let mut routes = RoutesBuilder::default();
     routes
@@ -102,7 +105,7 @@ fn routes<S: MirrorService>(
                 .max_encoding_message_size(usize::MAX),
         )
         .add_service(health)
-        .add_service(describe().build_v1()?)
-        .add_service(describe().build_v1alpha()?);
+        .add_service(describe(v1alpha::FILE_DESCRIPTOR_SET).build_v1()?)
+        .add_service(describe(v1::FILE_DESCRIPTOR_SET).build_v1alpha()?);
     Ok(routes.routes())
 }

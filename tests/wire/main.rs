@@ -1,6 +1,11 @@
 //! The command line against a server with canned answers: what travels, what is printed, how it ends.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot arrange its stage may panic"
+)]
 
 mod canned;
+mod reflection;
 
 use std::{
     net::SocketAddr,
