@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
@@ -40,13 +41,24 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
     let work = rounds(&handle, order.dry_run);
     let exit = tokio::select! {
         exit = work => exit,
-        _ = tokio::signal::ctrl_c() => {
+        () = told_to_stop() => {
             output::say("interrupted; what is in flight is finished, what landed is remembered");
             Ok(Exit::Interrupted)
         }
     };
     handle.shutdown(SHUTDOWN).await;
     exit
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn told_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// Plans and applies every image set of the files; the worst ending counts.

@@ -130,7 +130,7 @@ impl Desk {
             drop(leading);
             return self.take_over(transfer, &donor).await;
         }
-        let outcome = transfer.from_upstream(&self.permits).await?;
+        let outcome = transfer.download(&self.permits).await?;
         // Said before the lead is given up, so that those who wait find a donor.
         self.settled(transfer.target, digest);
         Ok(outcome)
@@ -190,7 +190,7 @@ impl Transfer<'_> {
 
     /// Uploads from a kept file or from the source. The mount from the target itself asks whether it has the blob already and
     /// begins the upload if not, in one request.
-    async fn from_upstream(&self, permits: &Permits) -> Result<Outcome, registry::Error> {
+    async fn download(&self, permits: &Permits) -> Result<Outcome, registry::Error> {
         let _permit = permits.acquire().await;
         match self.begin(self.target).await? {
             Begun::Mounted => Ok(Outcome::Present),

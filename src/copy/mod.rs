@@ -178,6 +178,9 @@ fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
     found
 }
 
+/// Whether a manifest is in its place already, held by the one who is bringing it.
+type Place = Arc<tokio::sync::Mutex<bool>>;
+
 /// One performance of a plan.
 struct Run {
     engine: Engine,
@@ -186,7 +189,7 @@ struct Run {
     units: Units,
     report: Reporter,
     /// One writer a manifest and repository: two steps may share a digest under two tags.
-    places: Mutex<HashMap<(Repository, Digest), Arc<tokio::sync::Mutex<bool>>>>,
+    places: Mutex<HashMap<(Repository, Digest), Place>>,
 }
 
 impl Run {
@@ -337,7 +340,7 @@ impl Run {
         Ok(())
     }
 
-    fn place_of(&self, target: &Repository, digest: &Digest) -> Arc<tokio::sync::Mutex<bool>> {
+    fn place_of(&self, target: &Repository, digest: &Digest) -> Place {
         let mut places = self
             .places
             .lock()
