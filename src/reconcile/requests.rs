@@ -409,7 +409,7 @@ fn found(name: &SetName, state: &SetState) -> FoundSet {
     }
 }
 
-fn has_errors(problems: &[Problem]) -> bool {
+pub(super) fn has_errors(problems: &[Problem]) -> bool {
     problems.iter().any(|p| p.severity == Severity::Error)
 }
 

@@ -74,6 +74,10 @@ pub(super) struct SetState {
     pub(super) busy: bool,
     /// Why another round is due once this one is over.
     pub(super) due: Option<super::rounds::Cause>,
+    /// Why another round is due once the run under way is over.
+    pub(super) after_run: Option<super::rounds::Cause>,
+    /// Whether its file was found broken once, in a state that may be half-written, and is to be looked at again.
+    pub(super) suspect: bool,
     /// Held while a plan is made, so that two callers do not ask upstream the same.
     pub(super) planning: Arc<tokio::sync::Mutex<()>>,
     /// What status says, with the times since which it is so.
