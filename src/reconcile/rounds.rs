@@ -12,36 +12,15 @@ use tokio::sync::watch;
 use super::{
     Error, Handle,
     planning::{Origin, Reading},
-    state::{RoundFailure, SetState},
+    state::{Cause, RoundFailure, SetState},
 };
 use crate::{
     gitops::{Checkout, Observation},
     model::{
         imageset::{self, ImageSet, Problem, SetName, Severity, SourceFile},
-        record::{Pending, PlanRecord, RunRecord, RunState, Trigger},
+        record::{Pending, PlanRecord, RunRecord, RunState},
     },
 };
-
-/// Why a round is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cause {
-    /// A round or run failed in passing.
-    Retry,
-    /// Upstream is looked at again.
-    Refresh,
-    /// The directory changed.
-    Commit,
-}
-
-impl From<Cause> for Trigger {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Retry => Trigger::Retry,
-            Cause::Refresh => Trigger::Refresh,
-            Cause::Commit => Trigger::Commit,
-        }
-    }
-}
 
 /// The longest wait before something that failed in passing is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
