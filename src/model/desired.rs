@@ -83,6 +83,15 @@ pub struct Unresolved {
     pub transient: bool,
 }
 
+impl Unresolved {
+    /// Whether something of a unit is in the way: the unit itself, or one of its images.
+    pub fn stalls(&self, unit: &str) -> bool {
+        self.subject
+            .strip_prefix(unit)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
+    }
+}
+
 /// The whole content an image set asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
