@@ -69,6 +69,18 @@ impl Inner {
         Ok(record)
     }
 
+    /// What planning would give now if tags and channels meant what they meant the last time. Nobody upstream is asked for what
+    /// they name, and nothing is remembered.
+    pub(super) async fn plan_pinned(
+        &self,
+        origin: Origin,
+        resolved: Arc<Resolved>,
+    ) -> Result<Plan, Error> {
+        let before = self.peek(&origin.set.name, |state| state.record.clone());
+        let (plan, _) = self.compare(&origin, &resolved, &before).await?;
+        Ok(plan)
+    }
+
     fn remember(
         &self,
         name: &SetName,

@@ -179,15 +179,14 @@ impl Handle {
         let mut records = self.inner.on_store(|store| store.plans()).await?;
         records.retain(|r| set.as_ref().is_none_or(|s| r.plan.set == *s));
         records.sort_by(|a, b| (b.created, &b.plan.id).cmp(&(a.created, &a.plan.id)));
-        let mut views = Vec::with_capacity(records.len());
-        for record in records {
-            let freshness = self.freshness(&record).await;
-            views.push(PlanView {
+        let freshness = self.freshness_of_all(&records).await;
+        let views = records.into_iter().zip(freshness);
+        Ok(views
+            .map(|(record, freshness)| PlanView {
                 record: Arc::new(record),
                 freshness,
-            });
-        }
-        Ok(views)
+            })
+            .collect())
     }
 
     /// Applies a plan by its id, or what an image set lacks now. Doing it again attaches to the run under way, or says that
