@@ -197,6 +197,9 @@ impl Handle {
             (Some(id), _) => self.find_plan(id)?,
             (None, Some(set)) => {
                 let name = self.find_set(set)?;
+                if let Some(run) = self.run_of(&name)? {
+                    return self.watch_run(&run).map(Applied::Run);
+                }
                 self.plan_one(&name, false).await?.record
             }
             (None, None) => {
@@ -216,6 +219,30 @@ impl Handle {
                 self.watch_run(&id).map(Applied::Run)
             }
         }
+    }
+
+    /// The run under way of an image set, if it brings what the directory asks for now.
+    fn run_of(&self, set: &SetName) -> Result<Option<String>, Error> {
+        let (plan, run, document) = {
+            let state = self.inner.state();
+            let Some(known) = state.sets.get(set) else {
+                return Ok(None);
+            };
+            let Some(active) = known
+                .active
+                .as_ref()
+                .and_then(|id| state.active.get_key_value(id))
+            else {
+                return Ok(None);
+            };
+            (
+                active.1.plan.clone(),
+                active.0.clone(),
+                known.document.clone(),
+            )
+        };
+        let performed = self.inner.store.plan(&plan)?.map(|record| record.document);
+        Ok(Some(run).filter(|_| performed.is_some() && performed == document))
     }
 
     /// The run that applied a plan; a plan with nothing to do never needed one.
