@@ -10,9 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    desired::{Desired, Unresolved, Wanted},
+    desired::{Desired, Kind, Unresolved, Wanted},
     facts::{Built, Facts, Need},
-    image::{Digest, Reference, Repository},
+    image::{Digest, Hasher, Platform, Reference, Repository, Tag},
     imageset::{ImageSet, SetName},
     manifest::Manifest,
     mirrored::{Mirrored, Position},
@@ -145,21 +145,21 @@ pub fn build(
     let mut left = Vec::new();
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
-    let mut lost = BTreeSet::new();
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
             Look::Held => {}
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
-            Look::Failed(failed) => {
-                lost.insert(&wanted.unit);
-                unresolved.push(failed);
-            }
+            Look::Failed(failed) => unresolved.push(failed),
         }
     }
     if !needs.is_empty() {
         return Built::Missing(needs);
     }
+    // A release in the mirror is whole or absent: without one of its components its payload is not begun.
+    left.retain(|(wanted, _)| {
+        wanted.kind != Kind::Release || !unresolved.iter().any(|u| u.stalls(&wanted.unit))
+    });
     // Components before payloads: a payload's tag says that the release is whole.
     left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
     let steps = measure(&left, mirrored, basis.kept);
@@ -263,7 +263,7 @@ const MAX_DEPTH: usize = 4;
 fn gather<'a>(
     wanted: &Wanted,
     manifest: &'a Manifest,
-    platforms: &[crate::model::image::Platform],
+    platforms: &[Platform],
     facts: &'a Facts,
     manifests: &mut Vec<&'a Manifest>,
     needs: &mut Vec<Need>,
@@ -357,16 +357,18 @@ fn measure(
 
 /// What the last applied plan wanted and this image set does not; entries that cannot be resolved now keep what they had.
 fn unwanted(before: &[Wanted], desired: &Desired, unresolved: &[Unresolved]) -> Vec<Unwanted> {
-    let now: HashSet<(&Repository, &crate::model::image::Tag)> =
+    let now: HashSet<(&Repository, &Tag)> =
         desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
     let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
-    let releases_stalled =
-        stalled.contains("mirror.platform") || stalled.iter().any(|s| s.starts_with("channel "));
+    // Which releases a channel or a path would have given is not known while it cannot be read.
+    let releases_stalled = ["mirror.platform", "channel ", "update path "]
+        .iter()
+        .any(|what| stalled.iter().any(|subject| subject.starts_with(what)));
     let mut gone: Vec<Unwanted> = before
         .iter()
         .filter(|w| !now.contains(&(&w.target, &w.tag)))
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
-        .filter(|w| !(releases_stalled && w.kind != crate::model::desired::Kind::Additional))
+        .filter(|w| !(releases_stalled && w.kind != Kind::Additional))
         .map(|w| Unwanted {
             target: w.target_reference(),
             digest: w.digest.clone(),
@@ -395,7 +397,7 @@ pub fn document_digest(set: &ImageSet) -> Digest {
 }
 
 fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
-    let mut hasher = crate::model::image::Hasher::sha256();
+    let mut hasher = Hasher::sha256();
     let mut line = |text: &str| {
         hasher.update(text.as_bytes());
         hasher.update(b"\n");
@@ -419,3 +421,6 @@ fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
     }
     PlanId(hasher.finish().hex())
 }
+
+#[cfg(test)]
+mod tests;
