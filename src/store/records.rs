@@ -55,20 +55,22 @@ impl Store {
     /// Keeps a run; of the same image set no more than `keep` stay, the newest.
     pub fn put_run(&self, record: &RunRecord, keep: usize) -> Result<(), Error> {
         self.put(RUNS, &record.id, &encode("run", record)?)?;
-        let mut ids: Vec<String> = self
+        let ids: Vec<String> = self
             .runs()?
             .into_iter()
             .filter(|r| r.set == record.set)
             .map(|r| r.id)
             .collect();
-        ids.sort();
         let surplus = ids.len().saturating_sub(keep.max(1));
         self.remove(RUNS, &ids[..surplus])
     }
 
     /// Returns all runs, the oldest first.
     pub fn runs(&self) -> Result<Vec<RunRecord>, Error> {
-        self.all(RUNS, "run")
+        let mut runs: Vec<RunRecord> = self.all(RUNS, "run")?;
+        // Names tell the time to the second only.
+        runs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        Ok(runs)
     }
 
     /// Returns a run.
