@@ -198,6 +198,9 @@ impl Handle {
             (Some(id), _) => self.find_plan(id)?,
             (None, Some(set)) => {
                 let name = self.find_set(set)?;
+                if let Some(run) = self.run_of_present(&name)? {
+                    return self.watch_run(&run).map(Applied::Run);
+                }
                 self.plan_one(&name, false).await?.record
             }
             (None, None) => {
@@ -217,6 +220,26 @@ impl Handle {
                 self.watch_run(&id).map(Applied::Run)
             }
         }
+    }
+
+    /// The run under way of what an image set says now. What it has landed would make a plan of the rest another one.
+    fn run_of_present(&self, name: &SetName) -> Result<Option<String>, Error> {
+        let (run, plan, document) = {
+            let state = self.inner.state();
+            let Some(known) = state.sets.get(name) else {
+                return Ok(None);
+            };
+            let Some(run) = known.active.clone() else {
+                return Ok(None);
+            };
+            let plan = state.active.get(&run).map(|active| active.plan.clone());
+            (run, plan, known.document.clone())
+        };
+        let plan = plan.map(|id| self.inner.store.plan(&id)).transpose()?;
+        let same = plan
+            .flatten()
+            .is_some_and(|plan| Some(plan.document) == document);
+        Ok(same.then_some(run))
     }
 
     /// The run that applied a plan; a plan with nothing to do never needed one.
@@ -322,6 +345,10 @@ impl Handle {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
             };
             let wanted = set.wants();
+            let is_running = |plan: &PlanRecord| {
+                let run = set.active.as_ref().and_then(|id| state.active.get(id));
+                run.is_some_and(|run| run.plan == plan.plan.id)
+            };
             SetStatus {
                 name: name.clone(),
                 file: set.file.clone(),
@@ -333,7 +360,7 @@ impl Handle {
                 pending: set
                     .plan
                     .as_ref()
-                    .filter(|p| !p.applied)
+                    .filter(|p| !p.applied && !is_running(p))
                     .map(|p| p.pending)
                     .unwrap_or_default(),
                 run: set.active.clone().or_else(|| set.record.run.clone()),

@@ -58,7 +58,8 @@ impl Handle {
     }
 
     fn trouble(&self, reason: &'static str, why: &str) {
-        tracing::warn!(%why, "the directory cannot be used for now; nothing changes");
+        // The watcher has logged it.
+        tracing::debug!(%why, "the directory cannot be used for now; nothing changes");
         self.inner.state().directory_trouble = Some((reason, why.to_owned()));
     }
 
@@ -227,6 +228,10 @@ impl Handle {
                         refresh
                     },
             );
+            // What the run under way leaves is another plan than this one, whoever is to apply it.
+            if state.active.is_some() {
+                state.after_run = state.after_run.max(Some(cause));
+            }
         });
         if plan.applied {
             tracing::info!(image_set = %set, revision = %plan.plan.revision, "nothing to do");
@@ -237,11 +242,8 @@ impl Handle {
             return;
         }
         match self.start_run(plan, cause.into()) {
-            Ok(_) => {}
             // What is wanted is known to the run under way now, and what it leaves is the next one's.
-            Err(Error::Busy { .. }) => inner.with_set(set, |state| {
-                state.after_run = state.after_run.max(Some(cause))
-            }),
+            Ok(_) | Err(Error::Busy { .. }) => {}
             Err(error) => tracing::warn!(image_set = %set, %error, "the plan is not applied now"),
         }
     }

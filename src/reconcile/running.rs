@@ -149,6 +149,9 @@ impl Handle {
         if let Err(error) = self.inner.save_run(&first).await {
             tracing::error!(run = %id, %error, "the run could not be written down");
         }
+        if let Err(error) = self.inner.save_plan_of(&plan, &first).await {
+            tracing::error!(run = %id, %error, "the plan's run could not be written down");
+        }
         let mut performance = Performance {
             inner: &self.inner,
             steps: &plan.plan.steps,
@@ -220,8 +223,9 @@ impl Handle {
         let _ = inner.save_run(&record).await;
         inner.note_run(plan, &record).await;
         inner.state().active.remove(&record.id);
-        inner.touch();
         self.after_run(set, &record);
+        // Only now: a plan made during the run is not shown as one that waits when another is due.
+        inner.touch();
     }
 }
 
@@ -301,10 +305,13 @@ impl Performance<'_> {
                 self.progress(|p| p.images_skipped += 1);
                 self.tell(number, ImageOutcome::Skipped, String::new());
             }
+            Event::Failed(number, failed) if failed.stopped => {
+                self.progress(|p| p.images_skipped += 1);
+                self.tell(number, ImageOutcome::Skipped, String::new());
+                self.failed.push((number, failed));
+            }
             Event::Failed(number, failed) => {
-                if !failed.stopped {
-                    tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
-                }
+                tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
                 self.progress(|p| p.images_failed += 1);
                 self.tell(number, ImageOutcome::Failed, failed.cause.clone());
                 self.failed.push((number, failed));
@@ -362,9 +369,10 @@ impl Performance<'_> {
     }
 }
 
-/// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own.
+/// Joins failures with what was not copied since they are missing; what only depends on others, or was stopped, is no failure of
+/// its own.
 fn failures(steps: &[Step], failed: &[(usize, Failed)]) -> Vec<RunFailure> {
-    let mut failed: Vec<&(usize, Failed)> = failed.iter().collect();
+    let mut failed: Vec<&(usize, Failed)> = failed.iter().filter(|(_, f)| !f.stopped).collect();
     failed.sort_by_key(|(number, _)| *number);
     let numbers: HashSet<usize> = failed.iter().map(|(number, _)| *number).collect();
     let depends = |f: &Failed| f.because_of.iter().any(|n| numbers.contains(n));
@@ -400,6 +408,17 @@ impl Inner {
     pub(super) async fn save_run(&self, record: &RunRecord) -> Result<(), Error> {
         let (record, keep) = (record.clone(), self.settings.keep_runs);
         self.on_store(move |store| store.put_run(&record, keep))
+            .await
+    }
+
+    /// Notes in a plan which run performs it, so that who looks at the plan can watch.
+    async fn save_plan_of(&self, plan: &PlanRecord, run: &RunRecord) -> Result<(), Error> {
+        let begun = PlanRecord {
+            run: Some(run.id.clone()),
+            ..plan.clone()
+        };
+        let keep = self.settings.keep_plans;
+        self.on_store(move |store| store.put_plan(&begun, keep))
             .await
     }
 
@@ -443,7 +462,11 @@ impl Inner {
         self.with_set(set, |state| {
             state.record.applied_document = Some(plan.document.clone());
             state.record.applied_revision = Some(plan.plan.revision.clone());
-            state.record.pins = plan.pins.clone();
+            state.record.unwanted = plan.plan.unwanted.clone();
+            // What a tag meant that cannot be read now is needed when it can be read again.
+            let stalled = |subject: &str| plan.plan.unresolved.iter().any(|u| u.subject == subject);
+            state.record.pins.retain(|subject, _| stalled(subject));
+            state.record.pins.extend(plan.pins.clone());
             let resolved = state
                 .resolution()
                 .filter(|r| r.document == plan.document)

@@ -21,7 +21,6 @@ fn a_plan_waits_for_a_person_who_applies_it_by_a_shortened_id() {
         "{why}"
     );
     assert!(!is(&set, "Ready") && !is(&set, "Stalled") && site.documents().is_empty());
-    println!("{}", site.text(&["status"]));
 
     // Planning it again gives the same plan and leaves all as it is.
     let before = site.mirror.mark();
@@ -31,10 +30,8 @@ fn a_plan_waits_for_a_person_who_applies_it_by_a_shortened_id() {
         (&id.clone().into(), &"fresh".into())
     );
     let text = site.text(&["plan", "app"]);
-    println!("{text}");
     assert!(text.contains("imagesetd apply "), "{text}");
     let shown = site.text(&["plan", "show", &id[..6], "--steps", "--documents"]);
-    println!("{shown}");
     assert!(shown.contains(&images[0]), "{shown}");
     assert_eq!(site.mirror.since(before).writes(), 0);
 
@@ -54,7 +51,6 @@ fn a_plan_waits_for_a_person_who_applies_it_by_a_shortened_id() {
     // Once more is done without a run.
     let runs = site.json(&["runs", "list"]);
     let again = site.cli(&["apply", &id[..6]]);
-    println!("{}{}", again.stdout, again.stderr);
     assert_eq!(again.code, 0, "{again:?}");
     assert_eq!(site.json(&["runs", "list"]), runs);
     assert_eq!(
@@ -75,7 +71,6 @@ fn a_plan_of_another_directory_is_stale_and_says_what_to_do() {
 
     repo.commit(&[("app.yaml", &image_set(&images))]);
     let refused = site.cli(&["apply", &id]);
-    println!("{}", refused.stderr);
     assert_eq!(refused.code, 3, "{refused:?}");
     assert!(refused.stderr.contains("is stale"), "{refused:?}");
     assert!(
@@ -85,18 +80,15 @@ fn a_plan_of_another_directory_is_stale_and_says_what_to_do() {
     let refused = site.cli(&["apply", &id, "--output", "json"]).json();
     assert_eq!(refused["error"]["code"], "STALE_PLAN");
     assert_eq!(refused["error"]["grpc_code"], "FAILED_PRECONDITION");
-    println!("{}", site.text(&["plan", "show", &id]));
     assert_eq!(site.mirrored("team/a", "1"), None);
 
     std::fs::remove_file(repo.0.join("app.yaml")).unwrap();
     repo.commit(&[("other.yaml", &image_set(&images))]);
     let refused = site.cli(&["apply", &id]);
-    println!("{}", refused.stderr);
     assert_eq!(refused.code, 3, "{refused:?}");
 
     for nonsense in ["abcdef", "othr"] {
         let refused = site.cli(&["apply", nonsense]);
-        println!("{}", refused.stderr);
         assert_eq!(refused.code, 3, "{refused:?}");
     }
 }
@@ -119,7 +111,6 @@ fn a_large_plan_waits_for_a_person() {
     let why = condition(&set, "Waiting").unwrap();
     assert!(why.contains("`max_bytes`"), "{why}");
     assert_eq!(set["pending_reason"], "max_bytes");
-    println!("{}", site.text(&["plan"]));
     site.json(&["apply", "app"]);
     site.ready(&commit);
 }
@@ -153,8 +144,6 @@ fn what_moved_upstream_waits_where_settings_say_so() {
             "subject": site.source("team/a"), "from": from.digest().to_string(), "to": to.digest().to_string(),
         }])
     );
-    println!("{}", site.text(&["plan", "--refresh"]));
-    println!("{}", site.text(&["status"]));
     assert_eq!(
         site.mirrored("team/a", "1"),
         Some(from.digest().to_string())
@@ -189,9 +178,7 @@ fn planning_a_file_that_is_not_there_yet_changes_nothing() {
     let preview = site.json(&["plan", "-c", "new.yaml"])["plans"][0].clone();
     assert_eq!(preview["pending_reason"], "preview");
     assert_eq!(preview["image_set"], "new");
-    println!("{}", site.text(&["plan", "-c", "new.yaml"]));
     let markdown = site.text(&["plan", "-c", "new.yaml", "--output", "markdown"]);
-    println!("{markdown}");
     assert!(
         markdown.contains("new") && markdown.contains("```diff"),
         "{markdown}"
@@ -202,7 +189,6 @@ fn planning_a_file_that_is_not_there_yet_changes_nothing() {
     assert_eq!(site.documents(), documents);
     assert_eq!(site.mirror.since(before).writes(), 0);
     let refused = site.cli(&["apply", preview["id"].as_str().unwrap()]);
-    println!("{}", refused.stderr);
     assert_eq!(refused.code, 3, "{refused:?}");
 
     repo.commit(&[("new.yaml", &image_set(&images[1..]))]);

@@ -73,7 +73,6 @@ fn status_and_documents_follow_every_way_a_branch_moves() {
     assert_eq!(set["applied_revision"], format!("main@sha1:{commit}"));
     let asked = site.upstream.since(before);
     assert_eq!((asked.blob_gets().len(), asked.writes()), (0, 0));
-    println!("{}", site.text(&["status"]));
 }
 
 #[test]
@@ -104,14 +103,12 @@ fn a_broken_file_stalls_its_own_image_set_until_it_is_repaired() {
     });
     assert!(is(&other, "Ready"), "{other}");
     assert_eq!(site.documents(), documents);
-    println!("{}", site.text(&["status"]));
 
     // Not YAML at all is no other.
     repo.commit(&[("a.yaml", "mirror: [\n")]);
     let broken = site.until_set("a", "broken otherwise", |set| {
         condition(set, "Stalled").is_some_and(|now| now != why)
     });
-    println!("{}", condition(&broken, "Stalled").unwrap());
 
     let commit = repo.commit(&[("a.yaml", &good)]);
     site.ready(&commit);
@@ -176,10 +173,6 @@ fn an_empty_or_missing_directory_changes_nothing() {
             condition(&status["daemon"], "DirectoryUnavailable")
                 .is_some_and(|why| why.contains("holds no YAML file") == empty)
         });
-        println!(
-            "{}",
-            condition(&status["daemon"], "DirectoryUnavailable").unwrap()
-        );
         let set = find(&status, "a").unwrap();
         assert!(is(set, "Ready") && !is(set, "Removed"), "{set}");
         assert_eq!(site.documents(), documents);

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A proxy of one registry. What waits at it has not reached the registry, so it is not in the registry's record.
-pub struct Gate {
+pub(crate) struct Gate {
     address: String,
     shared: Arc<Shared>,
 }
@@ -23,7 +23,7 @@ struct Shared {
 
 impl Gate {
     /// Stands before the registry at `address`, open.
-    pub fn before(address: &str) -> Gate {
+    pub(crate) fn before(address: &str) -> Gate {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gate = Gate {
             address: listener.local_addr().unwrap().to_string(),
@@ -42,17 +42,17 @@ impl Gate {
     }
 
     /// Returns `127.0.0.1:port`: the registry's name as clients behind the gate know it.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// From now on downloads of blobs of `repository` wait.
-    pub fn hold(&self, repository: &str) {
+    pub(crate) fn hold(&self, repository: &str) {
         self.set(Some(format!("GET /v2/{repository}/blobs/")));
     }
 
     /// Lets go all that waits, but for what was given up meanwhile.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.set(None);
     }
 

@@ -3,10 +3,10 @@
 use std::{fs, path::Path, path::PathBuf, process::Command};
 
 /// A work tree with the branch `main`.
-pub struct Repo(pub PathBuf);
+pub(crate) struct Repo(pub(crate) PathBuf);
 
 impl Repo {
-    pub fn init(path: PathBuf) -> Repo {
+    pub(crate) fn init(path: PathBuf) -> Repo {
         fs::create_dir_all(&path).unwrap();
         let repo = Repo(path);
         repo.git(&["init", "--quiet", "-b", "main"]);
@@ -14,7 +14,7 @@ impl Repo {
     }
 
     /// Writes files and commits all there is; returns the commit.
-    pub fn commit(&self, files: &[(&str, &str)]) -> String {
+    pub(crate) fn commit(&self, files: &[(&str, &str)]) -> String {
         for (name, text) in files {
             self.write(name, text);
         }
@@ -22,29 +22,29 @@ impl Repo {
     }
 
     /// Commits the work tree as it is; returns the commit.
-    pub fn commit_all(&self) -> String {
+    pub(crate) fn commit_all(&self) -> String {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--allow-empty", "-m", "change"]);
         self.head()
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    pub fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git(&self.0, arguments)
     }
 }
 
 /// Runs git in a folder and returns what it prints.
-pub fn git(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
         .args(arguments)

@@ -53,15 +53,15 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
     assert_eq!(detached["run"]["id"], id);
     let plan = run["plan_id"].as_str().unwrap();
     let again = site.cli(&["apply", &plan[..8], "--timeout", "1s"]);
-    println!("{}{}", again.stdout, again.stderr);
     assert_eq!(again.code, 7, "{again:?}");
     assert!(again.stderr.contains(id), "{again:?}");
     let shown = site.json(&["runs", "show", id]);
     assert_eq!(shown["run"]["state"], "running");
-    println!("{}", site.text(&["runs", "show", id]));
-    println!("{}", site.text(&["runs", "list"]));
-    println!("{}", site.text(&["status"]));
-    println!("{}", site.text(&["plan", "show", plan]));
+    let shown = site.text(&["plan", "show", plan]);
+    assert!(
+        shown.contains(&format!("imagesetd runs watch {id}")),
+        "{shown}"
+    );
 
     let watching = site
         .command(&["runs", "watch", id])
@@ -71,7 +71,6 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
     site.gate.open();
     let watched = watching.wait_with_output().unwrap();
     let text = String::from_utf8(watched.stdout).unwrap();
-    println!("{text}");
     assert!(watched.status.success() && text.contains(id), "{text}");
     let status = site.ready(&commit);
     assert_eq!(find(&status, "app").unwrap()["images_mirrored"], 4);
@@ -83,7 +82,6 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
         1
     );
     let over = site.cli(&["runs", "cancel", id]);
-    println!("{}", over.stderr);
     assert_eq!(over.code, 3, "{over:?}");
     nothing_twice(&site);
 }
@@ -104,10 +102,8 @@ fn a_cancelled_run_keeps_what_landed_and_the_next_completes_the_rest() {
     });
     let id = list["runs"][0]["id"].as_str().unwrap();
     let cancelled = site.text(&["runs", "cancel", id]);
-    println!("{cancelled}");
     site.gate.open();
     let ended = waiting.wait_with_output().unwrap();
-    println!(
         "{}{}",
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr)
@@ -115,8 +111,13 @@ fn a_cancelled_run_keeps_what_landed_and_the_next_completes_the_rest() {
     assert_eq!(ended.status.code(), Some(1));
     let run = site.json(&["runs", "show", id])["run"].clone();
     assert_eq!(run["state"], "cancelled");
+    assert_eq!(
+        run["failures"],
+        serde_json::json!([]),
+        "what was not begun did not fail"
+    );
+    assert_eq!(run["progress"]["images_failed"], 0);
     let set = site.until_set("app", "not ready", |set| !is(set, "Ready"));
-    println!("{}", site.text(&["status"]));
     let landed = set["images_mirrored"].as_u64().unwrap();
     assert!((1..4).contains(&landed), "{set}");
 
@@ -138,8 +139,6 @@ fn a_stopped_daemon_goes_on_where_it_was() {
     assert_eq!(find(&status, "app").unwrap()["images_mirrored"], 4);
     let stopped = site.json(&["runs", "show", id])["run"].clone();
     assert_eq!(stopped["state"], "interrupted");
-    println!("{}", site.text(&["runs", "show", id]));
-    println!("{}", site.text(&["runs", "list"]));
     let next = site.newest_run("app");
     assert_eq!(next["progress"]["images_total"], 1, "{next}");
     nothing_twice(&site);
@@ -183,11 +182,34 @@ fn an_image_that_is_taken_out_while_its_run_goes_on_is_not_started() {
     site.gate.open();
     site.ready(&commit);
     let run = site.json(&["runs", "show", &id])["run"].clone();
-    println!("{}", site.text(&["runs", "show", &id]));
     assert_eq!(run["progress"]["images_skipped"], 1, "{run}");
     assert_eq!(run["progress"]["images_done"], 2, "{run}");
     assert_eq!(site.mirrored("team/c", "1"), None);
     assert!(site.mirrored("team/b", "1").is_some());
+    nothing_twice(&site);
+}
+
+#[test]
+fn a_plan_made_during_a_run_can_be_applied_after_it() {
+    let (site, first) = half_way("apply: manual\nrefresh: 1h\n");
+    site.until_set("app", "waiting", |set| is(set, "Waiting"));
+    site.json(&["apply", "app", "--detach"]);
+    three_landed(&site);
+    let more = [site.gated(&NAMES), site.publish_simple(&["team/e"])].concat();
+    let repo = crate::git::Repo(site.directory());
+    let commit = repo.commit(&[("app.yaml", &image_set(&more))]);
+    assert_ne!(first, commit);
+    site.until_set("app", "the commit is planned", |set| {
+        set["images_wanted"] == 5
+    });
+    site.gate.open();
+    let set = site.until_set("app", "waiting", |set| {
+        is(set, "Waiting") && !is(set, "Reconciling") && set["images_mirrored"] == 4
+    });
+    let id = set["plan_id"].as_str().unwrap();
+    let applied = site.json(&["apply", id])["run"].clone();
+    assert_eq!(applied["progress"]["images_total"], 1, "{applied}");
+    site.ready(&commit);
     nothing_twice(&site);
 }
 

@@ -33,11 +33,9 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
         of("two").contains("/shared\"") && of("two").contains("/two\""),
         "{documents:?}"
     );
-    println!("{}", site.text(&["resources", "list"]));
 
     // Nothing to retire while all is wanted.
     let nothing = site.text(&["resources", "retire", "one", "--dry-run"]);
-    println!("{nothing}");
     assert!(nothing.contains("nothing to retire"), "{nothing}");
 
     std::fs::remove_file(repo.0.join("one.yaml")).unwrap();
@@ -62,20 +60,16 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
         kept.iter().all(|(file, text)| now.get(*file) == Some(text)),
         "{now:?}"
     );
-    println!("{}", site.text(&["resources", "list"]));
 
     let refused = site.cli(&["resources", "retire", "one"]);
-    println!("{}", refused.stderr);
     assert_eq!(refused.code, 2, "{refused:?}");
     let told = site.text(&["resources", "retire", "one", "--dry-run"]);
-    println!("{told}");
     assert!(
         told.contains("would be retired") && told.contains("drained"),
         "{told}"
     );
     assert_eq!(site.documents(), now);
 
-    println!("{}", site.text(&["resources", "retire", "one", "--yes"]));
     let left = site.documents();
     assert!(!left.keys().any(|file| file.contains("one")), "{left:?}");
     assert!(
@@ -84,5 +78,4 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
     );
     assert!(site.mirrored("one/a", "1").is_some(), "content stays");
     let unknown = site.cli(&["resources", "retire", "nobody", "--dry-run"]);
-    println!("{}{}", unknown.stdout, unknown.stderr);
 }

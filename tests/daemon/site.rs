@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     fixture::{
-        image::Image,
+        image::{Flavor, Image, Layer},
         place::{Placed, write_distribution_storage},
     },
     gate::Gate,
@@ -29,32 +29,32 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The site; daemon and registries end with it.
-pub struct Site {
-    pub upstream: Registry,
-    pub mirror: Registry,
+pub(crate) struct Site {
+    pub(crate) upstream: Registry,
+    pub(crate) mirror: Registry,
     /// Another way to the upstream, which can be closed.
-    pub gate: Gate,
+    pub(crate) gate: Gate,
     folder: tempfile::TempDir,
     daemon: Option<Child>,
 }
 
 /// How a command ended and what it said.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Answer {
     /// Reads the document on stdout.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 
 impl Site {
-    pub fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let upstream = Registry::debian();
         Site {
             gate: Gate::before(upstream.address()),
@@ -66,38 +66,38 @@ impl Site {
     }
 
     /// Makes the watched directory a Git work tree.
-    pub fn repo(&self) -> Repo {
+    pub(crate) fn repo(&self) -> Repo {
         Repo::init(self.directory())
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.folder().join("sets")
     }
 
-    pub fn output(&self) -> PathBuf {
+    pub(crate) fn output(&self) -> PathBuf {
         self.folder().join("resources")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder().join("sock")
     }
 
-    pub fn settings(&self) -> PathBuf {
+    pub(crate) fn settings(&self) -> PathBuf {
         self.folder().join("imagesetd.yaml")
     }
 
     /// Puts an image upstream, or another one under the same tag.
-    pub fn publish(&self, repository: &str, tag: &str, image: &Image) {
+    pub(crate) fn publish(&self, repository: &str, tag: &str, image: &Image) {
         let placed = Placed::tagged(repository, tag, image);
         write_distribution_storage(&self.upstream.storage(), &[placed]).unwrap();
     }
 
     /// Puts simple images upstream, `repository:1` each, and returns their references.
-    pub fn publish_simple(&self, repositories: &[&str]) -> Vec<String> {
+    pub(crate) fn publish_simple(&self, repositories: &[&str]) -> Vec<String> {
         for name in repositories {
             self.publish(name, "1", &Image::simple(name));
         }
@@ -105,19 +105,23 @@ impl Site {
     }
 
     /// Returns the upstream reference `repository:1`.
-    pub fn source(&self, repository: &str) -> String {
+    pub(crate) fn source(&self, repository: &str) -> String {
         format!("{}/{repository}:1", self.upstream.address())
     }
 
-    /// Returns the references `repository:1` as they are reached through the gate.
-    pub fn gated(&self, repositories: &[&str]) -> Vec<String> {
-        self.publish_simple(repositories);
+    /// Puts images upstream that share nothing, and returns their references as they are reached through the gate.
+    pub(crate) fn gated(&self, repositories: &[&str]) -> Vec<String> {
+        for name in repositories {
+            let layers = [Layer::noise(name, 2 << 10)];
+            let image = Image::new(Flavor::Oci, "amd64", &layers, &[("name", name)]);
+            self.publish(name, "1", &image);
+        }
         let gated = |name: &&str| format!("{}/{name}:1", self.gate.address());
         repositories.iter().map(gated).collect()
     }
 
     /// Returns the settings that say that these registries speak plain HTTP.
-    pub fn registries(&self) -> String {
+    pub(crate) fn registries(&self) -> String {
         let hosts = [
             self.upstream.address(),
             self.mirror.address(),
@@ -128,13 +132,13 @@ impl Site {
     }
 
     /// Removes a tag upstream.
-    pub fn withdraw(&self, repository: &str, tag: &str) {
+    pub(crate) fn withdraw(&self, repository: &str, tag: &str) {
         let path = format!("docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}");
         fs::remove_dir_all(self.upstream.storage().join(path)).unwrap();
     }
 
     /// Returns the digest that a tag below the target names in the mirror; none where there is no such tag.
-    pub fn mirrored(&self, repository: &str, tag: &str) -> Option<String> {
+    pub(crate) fn mirrored(&self, repository: &str, tag: &str) -> Option<String> {
         let path = format!(
             "docker/registry/v2/repositories/ocp/{repository}/_manifests/tags/{tag}/current/link"
         );
@@ -142,7 +146,7 @@ impl Site {
     }
 
     /// Writes the settings: those of every site, and `more` lines.
-    pub fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let text = format!(
             "target: {}/ocp\n\
              directory: {}\n\
@@ -164,20 +168,20 @@ impl Site {
     }
 
     /// Starts the daemon with these further settings.
-    pub fn start(&mut self, more: &str) {
+    pub(crate) fn start(&mut self, more: &str) {
         self.configure(more);
         self.serve();
     }
 
     /// Starts the daemon with the settings as they are.
-    pub fn serve(&mut self) {
+    pub(crate) fn serve(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_file());
         let child = binary()
-            .args(["serve", "--log-level", "info,imagesetd=debug", "--config"])
+            .args(["serve", "--log-level", "debug", "--config"])
             .arg(self.settings())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -187,7 +191,7 @@ impl Site {
     }
 
     /// Sends the daemon a signal and waits for its end.
-    pub fn signal(&mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn signal(&mut self, signal: Signal) -> ExitStatus {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         kill(Pid::from_raw(daemon.id() as i32), signal).unwrap();
         let begin = Instant::now();
@@ -204,7 +208,7 @@ impl Site {
     }
 
     /// Stops the daemon as systemd does; it has to end well.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let status = self.signal(Signal::SIGTERM);
         assert!(status.success(), "{status}\n{}", self.log());
     }
@@ -214,12 +218,12 @@ impl Site {
     }
 
     /// Returns what the daemon logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Prepares a command as a person at this site types it.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = binary();
         command
             .args(arguments)
@@ -233,7 +237,7 @@ impl Site {
     }
 
     /// Runs a command to its end.
-    pub fn cli(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Answer {
         let output = self.command(arguments).output().unwrap();
         Answer {
             code: output.status.code().expect("it ends by itself"),
@@ -243,21 +247,21 @@ impl Site {
     }
 
     /// Runs a command that has to do what it is told, and returns its text.
-    pub fn text(&self, arguments: &[&str]) -> String {
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
         let answer = self.cli(arguments);
         assert_eq!(answer.code, 0, "{arguments:?}: {answer:?}\n{}", self.log());
         answer.stdout
     }
 
     /// Runs a command that has to do what it is told, and returns its document.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--output", "json"]].concat();
         let text = self.text(&arguments);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
     }
 
     /// Waits until every image set is ready at a commit, and returns the status.
-    pub fn ready(&self, commit: &str) -> Value {
+    pub(crate) fn ready(&self, commit: &str) -> Value {
         let answer = self.cli(&[
             "status",
             "--wait",
@@ -274,19 +278,19 @@ impl Site {
     }
 
     /// Waits until the status is as wanted, and returns it.
-    pub fn until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
         self.poll(what, &["status"], done)
     }
 
     /// Waits until one image set's status is as wanted, and returns it.
-    pub fn until_set(&self, name: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until_set(&self, name: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
         let is = |status: &Value| find(status, name).is_some_and(&done);
         let status = self.until(&format!("{name}: {what}"), is);
         find(&status, name).unwrap().clone()
     }
 
     /// Asks again and again until the answer is as wanted.
-    pub fn poll(&self, what: &str, arguments: &[&str], done: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn poll(&self, what: &str, arguments: &[&str], done: impl Fn(&Value) -> bool) -> Value {
         let arguments = [arguments, &["--output", "json"]].concat();
         let begin = Instant::now();
         loop {
@@ -311,19 +315,19 @@ impl Site {
     }
 
     /// Returns the documents in the output folder by file name.
-    pub fn documents(&self) -> BTreeMap<String, String> {
+    pub(crate) fn documents(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(&self.output(), &self.output(), &mut found);
         found
     }
 
     /// Returns all documents as one text.
-    pub fn all_documents(&self) -> String {
+    pub(crate) fn all_documents(&self) -> String {
         self.documents().into_values().collect()
     }
 
     /// Returns the newest run of an image set.
-    pub fn newest_run(&self, set: &str) -> Value {
+    pub(crate) fn newest_run(&self, set: &str) -> Value {
         self.json(&["runs", "list", set])["runs"][0].clone()
     }
 }
@@ -368,7 +372,7 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
 }
 
 /// Finds an image set in a status.
-pub fn find<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn find<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
     status["image_sets"]
         .as_array()?
         .iter()
@@ -376,7 +380,7 @@ pub fn find<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// Returns a condition's message while it holds.
-pub fn condition<'a>(of: &'a Value, kind: &str) -> Option<&'a str> {
+pub(crate) fn condition<'a>(of: &'a Value, kind: &str) -> Option<&'a str> {
     let conditions = of["conditions"].as_array()?;
     let found = conditions
         .iter()
@@ -385,12 +389,12 @@ pub fn condition<'a>(of: &'a Value, kind: &str) -> Option<&'a str> {
 }
 
 /// Whether a condition holds.
-pub fn is(of: &Value, kind: &str) -> bool {
+pub(crate) fn is(of: &Value, kind: &str) -> bool {
     condition(of, kind).is_some()
 }
 
 /// An image set of single images.
-pub fn image_set(images: &[impl AsRef<str>]) -> String {
+pub(crate) fn image_set(images: &[impl AsRef<str>]) -> String {
     let mut text = "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  additionalImages:\n".to_owned();
     for image in images {
         text += &format!("  - name: {}\n", image.as_ref());

@@ -63,9 +63,6 @@ fn settings_of_init_start_and_a_commit_is_mirrored() {
     let documents = fs::read_dir(state.join("resources")).unwrap().count();
     assert!(documents > 0);
     assert_eq!(site.cli(&check).code, 0);
-    println!("{said}\n{}", site.text(&["status"]));
-    println!("{}", site.text(&["resources"]));
-    println!("{}", site.text(&["runs", "list"]));
 }
 
 #[test]
@@ -81,7 +78,6 @@ fn a_second_daemon_is_refused_by_the_socket_and_by_the_state() {
     assert_eq!(refused.code, 3, "{refused:?}");
     let socket = site.socket().display().to_string();
     assert!(refused.stderr.contains(&socket), "{refused:?}");
-    println!("{}", refused.stderr);
 
     let text = fs::read_to_string(site.settings()).unwrap();
     let other = site.folder().join("other.yaml");
@@ -95,7 +91,6 @@ fn a_second_daemon_is_refused_by_the_socket_and_by_the_state() {
         assert_eq!(refused.code, 3, "{refused:?}");
         let taken = site.folder().join(folder).display().to_string();
         assert!(refused.stderr.contains(&taken), "{refused:?}");
-        println!("{}", refused.stderr);
     }
     assert_eq!(site.cli(&["status"]).code, 0, "the first one is well");
 }
