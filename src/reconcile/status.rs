@@ -275,10 +275,10 @@ fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
             "Planning",
             "what is wanted is being compared with the mirror",
         ),
-        None if !state
+        None if state
             .plan
             .as_ref()
-            .is_some_and(|p| Some(&p.document) == state.document.as_ref()) =>
+            .is_none_or(|p| Some(&p.document) != state.document.as_ref()) =>
         {
             claim("Ready", false, "Starting", "nothing has been planned yet")
         }
