@@ -5,7 +5,9 @@ fn step(unit: &str, kind: Kind, place: &str) -> Step {
     let target: crate::model::image::Reference = format!("m.lan/{place}").parse().unwrap();
     Step {
         image: Wanted {
-            source: format!("q.io/{}", target.repository.path()).parse().unwrap(),
+            source: format!("q.io/{}", target.repository.path())
+                .parse()
+                .unwrap(),
             target: target.repository,
             tag: target.tag.unwrap(),
             kind,

@@ -280,7 +280,11 @@ fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
             "Planning",
             "what is wanted is being compared with the mirror",
         ),
-        None if state.plan.is_none() => {
+        None if state
+            .plan
+            .as_ref()
+            .is_none_or(|p| Some(&p.document) != state.document.as_ref()) =>
+        {
             claim("Ready", false, "Starting", "nothing has been planned yet")
         }
         None => claim(

@@ -498,7 +498,7 @@ fn identity_is_of_what_a_document_says_not_of_how_it_is_written() {
         let file = crate::model::imageset::SourceFile {
             path: "prod.yaml".into(),
             name: "prod.yaml".into(),
-            bytes: text.as_bytes().to_vec().into(),
+            bytes: text.as_bytes().to_vec(),
         };
         let mut found = crate::model::imageset::read(&[file]).image_sets;
         document_digest(&found.remove(0).image_set.unwrap())

@@ -12,7 +12,9 @@ use crate::{
 fn wanted(place: &str) -> Wanted {
     let target: Reference = format!("m.lan/{place}").parse().unwrap();
     Wanted {
-        source: format!("q.io/{}", target.repository.path()).parse().unwrap(),
+        source: format!("q.io/{}", target.repository.path())
+            .parse()
+            .unwrap(),
         target: target.repository,
         asked_tag: target.tag.clone(),
         tag: target.tag.unwrap(),
@@ -166,7 +168,11 @@ fn what_is_neither_wanted_nor_unwanted_stays_wanted() {
         ..wanted("moved:1")
     };
     assert_eq!(
-        keep_stalled(&before, &[moved], &record(&[], &["stalled:1"], &["dropped:1"])),
+        keep_stalled(
+            &before,
+            &[moved],
+            &record(&[], &["stalled:1"], &["dropped:1"])
+        ),
         [wanted("stalled:1")]
     );
 }
