@@ -109,6 +109,36 @@ fn payload_waits_for_a_component_that_is_broken() {
 }
 
 #[test]
+fn component_whose_manifest_is_gone_keeps_the_payload_out() {
+    let site = Site::new();
+    let release = site.release("4.16.1", 0, &FEW);
+    site.publish(&release.images());
+    site.lose(release.components["etcd"].digest());
+    let updates = Updates::of(&[&release]);
+    site.channel("4.16.1", "4.16.1");
+    let ended = site.once(&[&updates.option()]);
+    assert_eq!(ended.code, 6, "{ended:#?}");
+    ended.says(&[
+        &release.components["etcd"].digest().to_string(),
+        &format!(
+            "release 4.16.1 (amd64): its payload {} is not copied since 1 of its images cannot be",
+            release.pull_spec
+        ),
+    ]);
+    assert_eq!(site.tags("openshift/release-images"), [""; 0]);
+    assert_eq!(site.tags("openshift/release").len(), FEW.len() - 1);
+    assert_eq!(
+        site.documents().len(),
+        0,
+        "no rule for a release that is not whole"
+    );
+
+    site.publish(&release.images());
+    site.done(&[&updates.option()]).says(&["2 images to copy"]);
+    site.assert_release(&release, &FEW);
+}
+
+#[test]
 fn corrupt_blob_never_reaches_the_mirror() {
     let site = Site::new();
     let [good, bad] = ["good", "bad"].map(Image::simple);
