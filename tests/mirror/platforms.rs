@@ -43,6 +43,23 @@ fn index_lands_whole_children_first() {
 }
 
 #[test]
+fn sparse_index_that_the_mirror_refuses_fails_alone_and_says_which_setting_to_change() {
+    for mirror in [Registry::debian(), Registry::distribution3()] {
+        let site = Site::with_mirror(mirror);
+        let (_, other) = published(&site, SOME);
+        let ended = site.once(&[]);
+        assert_eq!(ended.code, 6, "{ended:#?}");
+        ended.says(&[
+            "team/multi:1",
+            "validation.manifests.indexes.platforms",
+            "platforms",
+        ]);
+        assert_eq!(site.tags("team/multi"), [""; 0]);
+        site.assert_mirrored("team/other:1", &other);
+    }
+}
+
+#[test]
 fn sparse_index_lands_with_its_own_digest_where_the_mirror_takes_it() {
     let site = Site::with_mirror(Registry::start(
         Kind::Distribution3,
