@@ -47,7 +47,9 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             None => return Ok(Exit::Done),
         },
     };
-    let events = client.apply_plan(request).await?.into_inner();
+    let asked = client.apply_plan(request).await.map_err(Failure::from);
+    let events = asked.map_err(|failure| neither(failure, arguments.what.as_deref()))?;
+    let events = events.into_inner();
     let events = events.filter_map(|answer| answer.map(|answer| answer.event).transpose());
     if arguments.detach {
         return match watch::first(events).await? {
@@ -87,6 +89,19 @@ async fn named(client: &mut Client, what: &str) -> Result<ApplyPlanRequest, Fail
         }),
         Err(failure) if failure.grpc == Code::NotFound && !is_surely_an_id(what) => Ok(set),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Says of a word that could have been an id that it is not that either.
+fn neither(failure: Failure, what: Option<&str>) -> Failure {
+    match what {
+        Some(what) if failure.reason == "IMAGE_SET_NOT_FOUND" && could_be_an_id(what) => Failure {
+            message: format!(
+                "there is neither a plan nor an image set {what}; `imagesetd plan` makes plans and prints their ids"
+            ),
+            ..failure
+        },
+        _ => failure,
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Arguments {
     #[arg(long, value_name = "URL", env = "UPDATE_URL_OVERRIDE")]
     update_url: Option<Url>,
     /// What is logged on stderr: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
     #[command(flatten)]
     oc_mirror: OcMirror,
@@ -343,7 +343,7 @@ mod tests {
             remove_signatures: false,
             conditional_updates: false,
             update_url: None,
-            log_level: "info".to_owned(),
+            log_level: "warn".to_owned(),
             parallel_images: None,
             parallel_blobs: None,
             retries: None,

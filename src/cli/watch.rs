@@ -267,6 +267,10 @@ pub fn exit_of(state: RunState) -> Exit {
 
 /// Returns a run as text: how it is or ended, what it moved, what failed.
 pub fn ended(run: &Run) -> String {
+    // What needed no run has none.
+    if run.id.is_empty() {
+        return format!("{}: {}\n", run.image_set, run.message);
+    }
     let progress = run.progress.unwrap_or_default();
     let mut text = format!(
         "Run {} of {} {}",
@@ -480,6 +484,16 @@ Run 9a3c of ocp is incomplete: some images failed
   and 1 failed image more
 "
         );
+    }
+
+    #[test]
+    fn what_needed_no_run_has_none() {
+        let run = Run {
+            image_set: "ocp".to_owned(),
+            message: "there was nothing to do".to_owned(),
+            ..Run::default()
+        };
+        assert_eq!(ended(&run), "ocp: there was nothing to do\n");
     }
 
     #[tokio::test]

@@ -25,6 +25,11 @@ impl Revision {
         self.0.ends_with("+dirty")
     }
 
+    /// Whether a Git commit vouches for the files: they cannot be half-written then.
+    pub fn is_committed(&self) -> bool {
+        !self.is_dirty() && self.0.contains('@')
+    }
+
     /// Names a commit; `branch` is `HEAD` where none is checked out.
     pub(super) fn of_commit(branch: &str, commit: &str, dirty: bool) -> Self {
         let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
@@ -118,6 +123,9 @@ mod tests {
             format!("a/b@sha256:{sha256}")
         );
         assert!(named("main", &sha1, true).is_dirty());
+        assert!(!named("main", &sha1, true).is_committed());
         assert!(!named("main", &sha1, false).is_dirty());
+        assert!(named("main", &sha1, false).is_committed());
+        assert!(!Revision::of_files(&[]).is_committed());
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{
     Error, Handle,
     planning::{Origin, Reading},
-    requests::invalid,
+    requests::{has_errors, invalid},
+    state::SetState,
 };
 use crate::model::{
     imageset::SetName,
@@ -16,12 +17,20 @@ use crate::model::{
 impl Handle {
     /// Looks at the directory before a question about it is answered.
     pub(super) async fn look_now(&self) {
-        if let Some(watcher) = &self.inner.watcher
-            && let Some(observation) = watcher.look().await
-        {
-            self.observe(&observation);
-            self.inner.wake.notify_one();
+        let Some(watcher) = &self.inner.watcher else {
+            return;
+        };
+        for again in [false, true] {
+            // Who asks wants to hear what is wrong with a file now, not in a while.
+            let unsure = |state: &SetState| state.suspect && !has_errors(&state.problems);
+            if again && !self.inner.state().sets.values().any(unsure) {
+                break;
+            }
+            if let Some(observation) = watcher.look().await {
+                self.observe(&observation);
+            }
         }
+        self.inner.wake.notify_one();
     }
 
     pub(super) fn origin(&self, name: &SetName) -> Result<Origin, Error> {

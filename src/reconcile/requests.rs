@@ -388,6 +388,7 @@ impl Handle {
         let (before, change) = self.inner.retire_rules(&name, sources, dry_run).await?;
         if !dry_run {
             tracing::info!(image_set = %name, ?sources, "rules retired by request");
+            self.forget_if_gone(&name).await?;
         }
         self.inner.touch();
         Ok(Retired {
@@ -395,6 +396,24 @@ impl Handle {
             impact: change.impact,
             before,
         })
+    }
+
+    /// Forgets an image set whose file went away once no rule of it is published any more.
+    async fn forget_if_gone(&self, name: &SetName) -> Result<(), Error> {
+        let published = self.inner.published().await?;
+        let removed = self.inner.peek(name, |state| state.removed);
+        if removed
+            && !published
+                .iter()
+                .any(|d| d.set == *name && !d.rules.is_empty())
+        {
+            self.inner.state().sets.remove(name);
+            let name = name.clone();
+            self.inner
+                .on_store(move |store| store.forget_set(&name))
+                .await?;
+        }
+        Ok(())
     }
 }
 
@@ -409,7 +428,7 @@ fn found(name: &SetName, state: &SetState) -> FoundSet {
     }
 }
 
-fn has_errors(problems: &[Problem]) -> bool {
+pub(super) fn has_errors(problems: &[Problem]) -> bool {
     problems.iter().any(|p| p.severity == Severity::Error)
 }
 

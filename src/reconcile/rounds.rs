@@ -12,36 +12,15 @@ use tokio::sync::watch;
 use super::{
     Error, Handle,
     planning::{Origin, Reading},
-    state::{RoundFailure, SetState},
+    state::{Cause, RoundFailure, SetState},
 };
 use crate::{
     gitops::{Checkout, Observation},
     model::{
         imageset::{self, ImageSet, Problem, SetName, Severity, SourceFile},
-        record::{Pending, PlanRecord, RunRecord, RunState, Trigger},
+        record::{Pending, PlanRecord, RunRecord, RunState},
     },
 };
-
-/// Why a round is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cause {
-    /// A round or run failed in passing.
-    Retry,
-    /// Upstream is looked at again.
-    Refresh,
-    /// The directory changed.
-    Commit,
-}
-
-impl From<Cause> for Trigger {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Retry => Trigger::Retry,
-            Cause::Refresh => Trigger::Refresh,
-            Cause::Commit => Trigger::Commit,
-        }
-    }
-}
 
 /// The longest wait before something that failed in passing is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
@@ -92,6 +71,8 @@ impl Handle {
         for ignored in &read.ignored {
             tracing::debug!(file = %ignored.file, line = ignored.line, "not an image set; ignored");
         }
+        let vouched = checkout.revision.is_committed() || self.inner.watcher.is_none();
+        let mut look_again = false;
         let mut state = self.inner.state();
         state.directory_trouble = None;
         state.revision = Some(revision.clone());
@@ -113,6 +94,12 @@ impl Handle {
             let broken = found.problems.iter().any(|p| p.severity == Severity::Error);
             let set = found.image_set.filter(|_| !broken);
             let known = state.sets.entry(found.name.clone()).or_default();
+            if broken && !vouched && !std::mem::replace(&mut known.suspect, true) {
+                known.file.clone_from(&found.file);
+                look_again = true;
+                continue;
+            }
+            known.suspect = broken;
             known.take(&found.name, &found.file, set, found.problems, &revision);
         }
         for (name, known) in state
@@ -129,6 +116,29 @@ impl Handle {
                 None => {}
             }
         }
+        drop(state);
+        if look_again {
+            self.look_again();
+        }
+    }
+
+    /// Looks at the directory once more after a while: a file that does not parse may be half-written, and is not blamed yet.
+    fn look_again(&self) {
+        let Some(watcher) = self.inner.watcher.clone() else {
+            return;
+        };
+        let handle = self.clone();
+        let pause = self.inner.settings.settle.max(Duration::from_millis(200));
+        self.inner.tracker.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = handle.inner.stop.cancelled() => return,
+            }
+            if let Some(observation) = watcher.look().await {
+                handle.observe(&observation);
+                handle.inner.wake.notify_one();
+            }
+        });
     }
 
     /// Begins the rounds that are due and have nothing in their way.
@@ -136,10 +146,11 @@ impl Handle {
         let now = Timestamp::now();
         let mut start = Vec::new();
         for (name, state) in &mut self.inner.state().sets {
-            if !state.is_usable() || state.busy || state.active.is_some() {
+            if !state.is_usable() || state.busy {
                 continue;
             }
-            if state.due.is_none() && state.next_refresh.is_some_and(|at| at <= now) {
+            let idle = state.active.is_none();
+            if idle && state.due.is_none() && state.next_refresh.is_some_and(|at| at <= now) {
                 state.due = Some(if state.setbacks > 0 {
                     Cause::Retry
                 } else {
@@ -225,8 +236,13 @@ impl Handle {
             tracing::info!(image_set = %set, plan = %plan.plan.id.short(), why = ?plan.pending, "plan waits");
             return;
         }
-        if let Err(error) = self.start_run(plan, cause.into()) {
-            tracing::warn!(image_set = %set, %error, "the plan is not applied now");
+        match self.start_run(plan, cause.into()) {
+            Ok(_) => {}
+            // What is wanted is known to the run under way now, and what it leaves is the next one's.
+            Err(Error::Busy { .. }) => inner.with_set(set, |state| {
+                state.after_run = state.after_run.max(Some(cause))
+            }),
+            Err(error) => tracing::warn!(image_set = %set, %error, "the plan is not applied now"),
         }
     }
 
@@ -256,7 +272,6 @@ impl Handle {
     pub(super) fn after_run(&self, set: &SetName, run: &RunRecord) {
         let refresh = self.inner.settings.policy_for(set).refresh;
         self.inner.with_set(set, |state| {
-            let changed = state.resolution().is_none();
             if matches!(run.state, RunState::Partial | RunState::Failed) {
                 state.setbacks += 1;
                 state.next_refresh = Some(Timestamp::now() + backoff(state.setbacks).min(refresh));
@@ -264,9 +279,7 @@ impl Handle {
                 state.setbacks = 0;
                 state.next_refresh = Some(Timestamp::now() + refresh);
             }
-            if changed && state.is_usable() {
-                state.due = state.due.max(Some(Cause::Commit));
-            }
+            state.due = state.due.max(state.after_run.take());
         });
         self.inner.wake.notify_one();
     }

@@ -15,7 +15,7 @@ use crate::model::{
     image::{Repository, Tag},
     imageset::{ImageSet, Problem, SetName},
     plan::{self, PlanId},
-    record::{Condition, PlanRecord, RunRecord, SetRecord},
+    record::{Condition, PlanRecord, RunRecord, SetRecord, Trigger},
 };
 
 /// Everything that changes while the daemon runs and is not in the mirror.
@@ -73,11 +73,36 @@ pub(super) struct SetState {
     /// Whether a round is being worked on.
     pub(super) busy: bool,
     /// Why another round is due once this one is over.
-    pub(super) due: Option<super::rounds::Cause>,
+    pub(super) due: Option<Cause>,
+    /// Why another round is due once the run under way is over.
+    pub(super) after_run: Option<Cause>,
+    /// Whether its file was found broken once, in a state that may be half-written, and is to be looked at again.
+    pub(super) suspect: bool,
     /// Held while a plan is made, so that two callers do not ask upstream the same.
     pub(super) planning: Arc<tokio::sync::Mutex<()>>,
     /// What status says, with the times since which it is so.
     pub(super) conditions: Vec<Condition>,
+}
+
+/// Why a round is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// A round or run failed in passing.
+    Retry,
+    /// Upstream is looked at again.
+    Refresh,
+    /// The directory changed.
+    Commit,
+}
+
+impl From<Cause> for Trigger {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Retry => Trigger::Retry,
+            Cause::Refresh => Trigger::Refresh,
+            Cause::Commit => Trigger::Commit,
+        }
+    }
 }
 
 /// Why a round gave no plan.

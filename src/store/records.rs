@@ -81,6 +81,11 @@ impl Store {
         self.put(SETS, &name.0, &encode("image set", record)?)
     }
 
+    /// Forgets an image set.
+    pub fn forget_set(&self, name: &SetName) -> Result<(), Error> {
+        self.remove(SETS, std::slice::from_ref(&name.0))
+    }
+
     /// Returns what is remembered of every image set.
     pub fn sets(&self) -> Result<Vec<(SetName, SetRecord)>, Error> {
         let read = self.db.begin_read().map_err(access)?;

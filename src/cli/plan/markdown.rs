@@ -155,17 +155,25 @@ fn longest_run(text: &str, of: char) -> usize {
         .unwrap_or(0)
 }
 
-/// Takes the meaning from what Markdown and HTML would read in a name or a sentence from elsewhere; `` ` `` stays.
+/// Takes the meaning from what Markdown and HTML would read in a name or a sentence from elsewhere; `code` stays code.
 fn escape(text: &str) -> String {
+    let is_paired = text.matches('`').count().is_multiple_of(2);
+    let mut in_code = false;
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
+            '`' if is_paired => {
+                in_code = !in_code;
+                escaped.push(c);
+            }
+            '`' => escaped += "\\`",
+            c if c.is_control() => escaped.push(' '),
+            c if in_code => escaped.push(c),
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
             '*' | '_' | '[' | ']' | '|' | '#' => escaped.extend(['\\', c]),
             // Nobody is to be notified by a name.
             '@' => escaped += "@\u{200b}",
-            c if c.is_control() => escaped.push(' '),
             c => escaped.push(c),
         }
     }
@@ -265,6 +273,11 @@ b.yaml has 1 error
             escape("<img> [x](y) @team *b*"),
             "&lt;img&gt; \\[x\\](y) @\u{200b}team \\*b\\*"
         );
+        assert_eq!(
+            escape("set `plain_http` in a_b"),
+            "set `plain_http` in a\\_b"
+        );
+        assert_eq!(escape("a ` <b>"), "a \\` &lt;b&gt;");
         let hostile = DocumentChange {
             after: "```\n</details>\n".to_owned(),
             ..DocumentChange::default()
