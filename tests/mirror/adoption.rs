@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fs};
 
 use crate::{
+    daemon::Daemon,
     fixture::{
         image::Image,
         place::Placed,
         release::{PARTS, PAYLOADS, Release},
     },
-    site::{FEW, PREFIX, Site, Updates, blob_bytes, images, written},
+    site::{FEW, PREFIX, Site, Updates, blob_bytes, channel, images, written},
     support::{access_log::Requests, skopeo},
 };
 
@@ -114,18 +115,38 @@ fn second_release_onto_an_adopted_mirror_brings_only_what_differs() {
     site.publish(&placed);
     fill(&site, &first);
     let updates = Updates::of(&[&first, &second]);
-    site.channel("4.16.1", "4.16.2");
-    let mark = site.upstream.mark();
-    site.done(&[&updates.option()]);
+    let daemon = Daemon::start(&site, &updates);
+
+    let begin = site.upstream.mark();
+    let plan = daemon.planned(&channel(crate::site::CHANNEL, "4.16.1", "4.16.2"));
+    let planned = site.upstream.mark();
+    daemon.apply(&plan);
     site.assert_release(&second, &FEW);
+    assert_eq!(plan["bytes"], site.upstream.since(planned).blob_bytes());
     let both: Vec<_> = images(&first).chain(images(&second)).collect();
     let new = blob_bytes(both) - blob_bytes(images(&first));
     let manifests = first.payload.blobs.last().unwrap().bytes.len() as u64;
-    assert_eq!(
-        site.upstream.since(mark).blob_bytes(),
-        new + manifests,
-        "besides what names the components"
-    );
+    let read = site.upstream.since(begin).blob_bytes();
+    assert_eq!(read, new + manifests, "besides what names the components");
+}
+
+#[test]
+fn blob_of_an_adopted_image_is_mounted_for_another_repository() {
+    let site = Site::new();
+    let [there, wanted] = ["there", "wanted"].map(Image::simple);
+    site.publish(&[
+        Placed::tagged("team/there", "1", &there),
+        Placed::tagged("other/wanted", "1", &wanted),
+    ]);
+    let place = site.mirror.docker(&format!("{PREFIX}/team/there:1"));
+    skopeo::copy(&site.upstream.docker("team/there:1"), &place);
+    site.additional(&["team/there:1", "other/wanted:1"]);
+    let (upstream, mirror) = (site.upstream.mark(), site.mirror.mark());
+    site.done(&[]);
+    site.assert_mirrored("other/wanted:1", &wanted);
+    assert_eq!(site.mirror.since(mirror).mounts(), 1);
+    let new = blob_bytes([&there, &wanted]) - blob_bytes([&there]);
+    assert_eq!(site.upstream.since(upstream).blob_bytes(), new);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod fixture;
 
 mod site;
 
+mod daemon;
+
 mod releases;
 
 mod bytes;

@@ -86,6 +86,11 @@ fn sparse_index_lands_with_its_own_digest_where_the_mirror_takes_it() {
     site.done(&[]);
     assert_eq!(site.mirror.since(mirror).len(), 0);
 
+    std::fs::remove_dir_all(site.path("state")).unwrap();
+    let mirror = site.mirror.mark();
+    site.done(&[]).says(&["Nothing to copy"]);
+    assert_eq!(site.mirror.since(mirror).writes(), 0, "found again");
+
     // More platforms later bring what is missing and nothing else.
     let host = site.upstream.address();
     site.image_set(&format!("additionalImages:\n- name: {host}/team/multi:1\n"));

@@ -169,7 +169,10 @@ fn blocked_component_is_left_out_and_the_release_is_whole_without_it() {
         .map(|name| format!("{}-{name}", release.tag))
         .collect();
     assert_eq!(site.tags("openshift/release"), expected);
-    assert_eq!(site.tags("openshift/release-images"), [release.tag.clone()]);
+    assert_eq!(
+        site.tags("openshift/release-images"),
+        [release.tag.as_str()]
+    );
 }
 
 fn query(query: &str, name: &str) -> Option<String> {
