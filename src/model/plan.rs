@@ -85,6 +85,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many images are wanted in all.
     pub wanted: usize,
+    /// How many of them the mirror holds. The others are steps, or cannot be copied now.
+    #[serde(default)]
+    pub held: usize,
     /// What was wanted before and is not any more.
     pub unwanted: Vec<Unwanted>,
     /// Tags and channels that moved since the last plan that was applied.
@@ -142,13 +145,13 @@ pub fn build(
     mirrored: &Mirrored,
     facts: &Facts,
 ) -> Built<Plan> {
-    let mut left = Vec::new();
+    let (mut left, mut held) = (Vec::new(), 0);
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
     let mut lost = unreadable(desired);
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
-            Look::Held => {}
+            Look::Held => held += 1,
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
             Look::Failed(failed) => {
@@ -172,6 +175,7 @@ pub fn build(
         revision: basis.revision.to_owned(),
         base: basis.base.clone(),
         wanted: desired.images.len(),
+        held,
         unwanted: unwanted(basis.before, desired, &unresolved),
         moved: moved(basis.pins, &desired.pins),
         unresolved,
