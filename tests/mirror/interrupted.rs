@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    fixture::release::Release,
+    fixture::{names::COMPONENTS, release::Release},
     site::{Site, Updates},
     support::{access_log::Requests, registry::wait_for},
 };
@@ -14,10 +14,7 @@ const MOMENTS: [usize; 4] = [3, 30, 70, 100];
 #[test]
 fn killed_run_is_finished_by_the_next_without_a_blob_twice() {
     let site = Site::new();
-    let names: Vec<_> = crate::fixture::names::COMPONENTS
-        .into_iter()
-        .take(20)
-        .collect();
+    let names: Vec<_> = COMPONENTS.into_iter().take(20).collect();
     let release = site.release("4.16.1", 0, &names);
     site.publish(&release.images());
     let updates = Updates::of(&[&release]);
@@ -68,6 +65,26 @@ fn killed_at(moment: usize, first: &Release, undisturbed: &BTreeSet<String>) {
         ),
         (0, 0)
     );
+}
+
+#[test]
+fn terminated_run_finishes_what_is_in_flight_and_the_next_reads_nothing_again() {
+    let site = Site::new();
+    let names: Vec<_> = COMPONENTS.into_iter().take(20).collect();
+    let release = site.release("4.16.1", 0, &names);
+    site.publish(&release.images());
+    let updates = Updates::of(&[&release]);
+    site.channel("4.16.1", "4.16.1");
+    let option = updates.option();
+    let mut running = site.start(&["--parallel-images=2", "--parallel-layers=1", &option]);
+    wait_for("the run to write", || {
+        (site.mirror.requests().writes() >= 30 || running.is_over()).then_some(())
+    });
+    assert_eq!(running.terminate(), Some(130));
+    assert_eq!(site.tags("openshift/release-images"), [""; 0]);
+    site.done(&[&option]);
+    site.assert_release(&release, &names);
+    assert_eq!(site.upstream.requests().blobs_twice(), [""; 0]);
 }
 
 /// The digests of the blobs whose upload the mirror has confirmed.

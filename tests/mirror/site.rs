@@ -10,6 +10,10 @@ use std::{
 };
 
 use imagesetd::model::image::Digest;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::{
@@ -327,6 +331,13 @@ impl Running {
     /// Whether it is over by itself.
     pub(crate) fn is_over(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Asks it to end, by SIGTERM, and returns its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let id = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        kill(id, Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap().code()
     }
 
     /// Ends it by SIGKILL, in the middle of whatever it does.
