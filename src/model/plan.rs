@@ -85,6 +85,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many images are wanted in all.
     pub wanted: usize,
+    /// How many of them the mirror holds already; the others are steps, or could not be found out.
+    #[serde(default)]
+    pub held: usize,
     /// What was wanted before and is not any more.
     pub unwanted: Vec<Unwanted>,
     /// Tags and channels that moved since the last plan that was applied.
@@ -143,12 +146,13 @@ pub fn build(
     facts: &Facts,
 ) -> Built<Plan> {
     let mut left = Vec::new();
+    let mut held = 0;
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
     let mut lost = BTreeSet::new();
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
-            Look::Held => {}
+            Look::Held => held += 1,
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
             Look::Failed(failed) => {
@@ -171,6 +175,7 @@ pub fn build(
         revision: basis.revision.to_owned(),
         base: basis.base.clone(),
         wanted: desired.images.len(),
+        held,
         unwanted: unwanted(basis.before, desired, &unresolved),
         moved: moved(basis.pins, &desired.pins),
         unresolved,
