@@ -125,7 +125,7 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         };
         causes.push(cause(
             "Invalid",
-            "FileInvalid",
+            "ImageSetInvalid",
             format!("{place}: {path}{}{more}", first.message),
         ));
     }
