@@ -302,14 +302,23 @@ impl Performance<'_> {
                 self.tell(number, ImageOutcome::Skipped, String::new());
             }
             Event::Failed(number, failed) => {
-                if !failed.stopped {
+                if self.was_not_started(&failed) {
+                    self.progress(|p| p.images_skipped += 1);
+                    self.tell(number, ImageOutcome::Skipped, failed.cause.clone());
+                } else {
                     tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
+                    self.progress(|p| p.images_failed += 1);
+                    self.tell(number, ImageOutcome::Failed, failed.cause.clone());
                 }
-                self.progress(|p| p.images_failed += 1);
-                self.tell(number, ImageOutcome::Failed, failed.cause.clone());
                 self.failed.push((number, failed));
             }
         }
+    }
+
+    /// Whether nothing is wrong with the image itself: the run was stopped, or what belongs to it failed.
+    fn was_not_started(&self, failed: &Failed) -> bool {
+        let has_failed = |number: &usize| self.failed.iter().any(|(other, _)| other == number);
+        failed.stopped || failed.because_of.iter().any(has_failed)
     }
 
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
@@ -362,7 +371,8 @@ impl Performance<'_> {
     }
 }
 
-/// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own.
+/// Joins failures with what was not copied since they are missing; what only depends on others, or was not begun since the run was
+/// stopped, is no failure of its own.
 fn failures(steps: &[Step], failed: &[(usize, Failed)]) -> Vec<RunFailure> {
     let mut failed: Vec<&(usize, Failed)> = failed.iter().collect();
     failed.sort_by_key(|(number, _)| *number);
@@ -370,7 +380,7 @@ fn failures(steps: &[Step], failed: &[(usize, Failed)]) -> Vec<RunFailure> {
     let depends = |f: &Failed| f.because_of.iter().any(|n| numbers.contains(n));
     failed
         .iter()
-        .filter(|(_, f)| !depends(f))
+        .filter(|(_, f)| !f.stopped && !depends(f))
         .map(|(number, f)| RunFailure {
             image: steps[*number].image.source_reference().to_string(),
             target: steps[*number].image.target_reference().to_string(),
