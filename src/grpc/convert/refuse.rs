@@ -1,6 +1,6 @@
 //! Errors as gRPC says them: a code, the sentence, and a stable reason beside it.
 
-use prost::Message;
+use prost::{Message, Name};
 use prost_types::Any;
 use tonic::{
     Code, Status,
@@ -53,7 +53,10 @@ fn status(code: Code, reason: &'static str, message: String, details: &v1::Error
     let whole = RpcStatus {
         code: code.into(),
         message: message.clone(),
-        details: Any::from_msg(details).into_iter().collect(),
+        details: vec![Any {
+            type_url: format!("type.googleapis.com/{}", v1::ErrorDetails::full_name()),
+            value: details.encode_to_vec(),
+        }],
     };
     Status::with_details_and_metadata(code, message, whole.encode_to_vec().into(), metadata)
 }
