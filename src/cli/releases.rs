@@ -153,13 +153,10 @@ pub struct ListOutput {
     /// Lowest version first, then by architecture.
     pub releases: Vec<Listed>,
     /// Conditional updates that shortest paths lead over.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditional: Vec<ConditionalStep>,
     /// What could not be listed beside what could.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<Unresolved>,
     /// What may not be what was meant, as sentences.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
@@ -232,6 +229,9 @@ pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
 
 /// Reads image set files; any error in them ends it, since an answer for half of them would mislead.
 fn read_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
     let given = files::read(paths)?;
     let sources: Vec<SourceFile> = given
         .into_iter()
@@ -245,10 +245,9 @@ fn read_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
     if read.problems.iter().any(|p| p.severity == Severity::Error) {
         let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
         output::say(problems::text(&found).trim_end());
-        return Err(Failure::precondition(
-            "IMAGE_SET_INVALID",
-            "the image set files are not valid",
-        ));
+        let failure =
+            Failure::precondition("IMAGE_SET_INVALID", "the image set files are not valid");
+        return Err(failure.with_problems(found));
     }
     Ok(read
         .image_sets

@@ -102,7 +102,7 @@ pub struct Retired {
 /// What happens in a run.
 #[derive(Debug, Clone)]
 pub enum RunEvent {
-    /// The run as it stands; always first.
+    /// The run as it stands; first, unless it is over.
     Run(RunRecord),
     /// How far it is.
     Progress(Progress),
@@ -128,8 +128,8 @@ impl Feed {
     ) -> Self {
         Feed {
             record,
+            begun: images.is_none(),
             images,
-            begun: false,
             ended: false,
         }
     }

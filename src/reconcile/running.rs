@@ -367,6 +367,7 @@ impl Performance<'_> {
         }
     }
 
+
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
         let elapsed = self.began.elapsed().as_secs_f64();
         self.run.send_modify(|run| {
