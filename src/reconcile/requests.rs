@@ -333,7 +333,7 @@ impl Handle {
                 pending: set
                     .plan
                     .as_ref()
-                    .filter(|p| !p.applied)
+                    .filter(|p| !p.applied && set.active.is_none())
                     .map(|p| p.pending)
                     .unwrap_or_default(),
                 run: set.active.clone().or_else(|| set.record.run.clone()),

@@ -208,17 +208,17 @@ impl Handle {
                 ),
             ),
         };
-        run.send_modify(|record| {
-            record.state = state;
-            record.finished = Some(Timestamp::now());
-            record.failures = failures;
-            record.message = message;
-            record.progress.eta_seconds = None;
-        });
-        let record = run.borrow().clone();
+        let mut record = run.borrow().clone();
+        record.state = state;
+        record.finished = Some(Timestamp::now());
+        record.failures = failures;
+        record.message = message;
+        record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         let _ = inner.save_run(&record).await;
         inner.note_run(plan, &record).await;
+        // Told last: who has heard that it ended finds it so in status too.
+        run.send_replace(record.clone());
         inner.state().active.remove(&record.id);
         inner.touch();
         self.after_run(set, &record);
