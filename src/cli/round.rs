@@ -16,7 +16,7 @@ use crate::{
     daemon::{self, Sides},
     gitops::{Checkout, File, Observation, Revision},
     grpc::{convert, v1},
-    model::imageset::SetName,
+    model::imageset::{Problem, SetName},
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
     settings::{self, Settings, UpdateService},
@@ -65,12 +65,14 @@ async fn told_to_stop() {
 async fn rounds(handle: &Handle, dry_run: bool) -> Result<Exit, Failure> {
     let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
     let status = handle.status(None).map_err(asked)?;
-    let found: Vec<v1::Problem> = planned
-        .problems
-        .iter()
-        .chain(status.sets.iter().flat_map(|s| &s.problems))
-        .map(convert::problem)
-        .collect();
+    let mut problems: Vec<&Problem> = planned.problems.iter().collect();
+    // Planning tells them too, of the image sets that it looked at.
+    for problem in status.sets.iter().flat_map(|s| &s.problems) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    let found: Vec<v1::Problem> = problems.into_iter().map(convert::problem).collect();
     if !found.is_empty() {
         output::say(&problems::text(&found));
     }

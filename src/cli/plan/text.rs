@@ -74,12 +74,12 @@ pub fn preview(plan: &Plan, short: &str) -> String {
 fn images(plan: &Plan) -> String {
     let mut text = match plan.step_count {
         0 => format!(
-            "\n  Nothing to copy: {} of {} are mirrored\n",
+            "\n  Nothing to copy: {} of {} mirrored\n",
             plan.unchanged_count,
             text::count(plan.wanted_count, "image")
         ),
         steps => format!(
-            "\n  {} to copy, {} of {} are mirrored already\n",
+            "\n  {} to copy, {} of {} mirrored already\n",
             text::count(steps, "image"),
             plan.unchanged_count,
             plan.wanted_count
@@ -280,7 +280,7 @@ mod tests {
         let mut wanted = String::from(
             "Plan 4f1c9a for prod/ocp-4.13 at main@sha1:0123456789ab
 
-  189 images to copy, 2 of 191 are mirrored already
+  189 images to copy, 2 of 191 mirrored already
      release components  187  17.9 GiB
      releases            1    300 MiB
      additional images   1    12.0 MiB
@@ -337,7 +337,7 @@ It waits for a person: this image set is applied by hand. To apply it:
         };
         assert_eq!(
             plan(&empty, "4f1c9a"),
-            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images are mirrored\n\nNothing to do.\n"
+            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images mirrored\n\nNothing to do.\n"
         );
     }
 
