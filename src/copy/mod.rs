@@ -275,7 +275,10 @@ impl Run {
                 });
             }
             tracing::warn!(image = %step.image.source_reference(), attempt, error = %sentence(&error), "trying again");
-            pause(attempt).await;
+            tokio::select! {
+                () = pause(attempt) => {}
+                () = self.engine.stop.cancelled() => return Err(stopped(attempt)),
+            }
             attempt += 1;
         }
     }
@@ -501,3 +504,6 @@ impl Units {
 
 /// The permits for blob transfers.
 type Permits = Arc<Semaphore>;
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,10 @@ const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 const SETS: TableDefinition<&str, &[u8]> = TableDefinition::new("image_sets");
 const PLANS: TableDefinition<&str, &[u8]> = TableDefinition::new("plans");
 const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs");
+/// Of each plan, whose it is and when it was made: a plan of a hundred thousand images is not read to know that.
+const PLAN_HEADS: TableDefinition<&str, &str> = TableDefinition::new("plan_heads");
+/// Of each run, whose it is; its id says when it began.
+const RUN_HEADS: TableDefinition<&str, &str> = TableDefinition::new("run_heads");
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -404,6 +408,9 @@ fn prepare(db: &Database, file: &str) -> Result<String, Error> {
         write.open_table(MANIFESTS).map_err(access)?;
         write.open_table(TAGS).map_err(access)?;
         for table in [FACTS, SETS, PLANS, RUNS] {
+            write.open_table(table).map_err(access)?;
+        }
+        for table in [PLAN_HEADS, RUN_HEADS] {
             write.open_table(table).map_err(access)?;
         }
         lineage.unwrap_or_default()
