@@ -357,11 +357,21 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
     assert_eq!(
         plan.unresolved,
-        [Unresolved {
-            subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
-            reason: "it is gone".into(),
-            transient: true,
-        }]
+        [
+            Unresolved {
+                subject: "release 4.16.0 (amd64)".into(),
+                reason: format!(
+                    "its payload q.io/ri@{} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
+                    root.digest
+                ),
+                transient: false,
+            },
+            Unresolved {
+                subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
+                reason: "it is gone".into(),
+                transient: true,
+            }
+        ]
     );
     // A component that the payload names in a way nobody can read is missing just as well.
     let unreadable = Desired {
