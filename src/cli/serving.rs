@@ -125,7 +125,12 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Sends the log to stderr.
 pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(level).map_err(|e| {
+    // A bare level is meant for us, not for what every library has to say of its frames.
+    let directives = match level.parse::<tracing::Level>() {
+        Ok(level) if level > tracing::Level::INFO => format!("info,imagesetd={level}"),
+        _ => level.to_owned(),
+    };
+    let filter = EnvFilter::try_new(directives).map_err(|e| {
         Failure::usage(format!(
             "`{level}` is not a log level: {e}; info, debug and trace are"
         ))

@@ -237,7 +237,8 @@ fn revisions(set: &ImageSetStatus) -> String {
 fn conditions(conditions: &[Condition]) -> String {
     let rows: Vec<_> = conditions
         .iter()
-        .map(|condition| {
+        .enumerate()
+        .map(|(number, condition)| {
             let status = match condition.status() {
                 ConditionStatus::True => condition.r#type.clone(),
                 ConditionStatus::False => format!("not {}", condition.r#type),
@@ -246,12 +247,20 @@ fn conditions(conditions: &[Condition]) -> String {
                 }
             };
             let since = text::time(condition.since.as_ref());
+            // A cause says what the summary above it says; once is enough for a person.
+            let said = conditions[..number]
+                .iter()
+                .any(|c| c.message == condition.message);
             vec![
                 " ".to_owned(),
                 status,
                 since,
                 condition.reason.clone(),
-                condition.message.clone(),
+                if said {
+                    String::new()
+                } else {
+                    condition.message.clone()
+                },
             ]
         })
         .collect();
@@ -392,7 +401,7 @@ imagesetd 0.1.0 watches /srv/imagesets, at main@sha1:1d2c
 
 prod/ocp to mirror.lan:5000/ocp
    not Ready    2026-11-24T03:00:48Z  Copying  a run goes on
-   Reconciling  2026-11-24T03:00:48Z  Copying  a run goes on
+   Reconciling  2026-11-24T03:00:48Z  Copying
   2 of 191 images mirrored, at main@sha1:1d2c; applied whole is main@sha1:0a0b
   run 9a3c: 50%, 0 of 3 images, 50 B of 100 B
   plan 4f1c9a: It waits for a person: this image set is applied by hand.

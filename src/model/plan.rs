@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     desired::{Desired, Kind, Unresolved, Wanted},
     facts::{Built, Facts, Need},
-    image::{Digest, Hasher, Platform, Reference, Repository, Tag},
+    image::{Digest, Hasher, Platform, Reference, Repository},
     imageset::{ImageSet, SetName},
     manifest::Manifest,
     mirrored::{Mirrored, Position},
@@ -129,6 +129,8 @@ pub struct Basis<'a> {
     pub base: Position,
     /// What the image set's last applied plan wanted.
     pub before: &'a [Wanted],
+    /// What was not wanted any more by then.
+    pub dropped: &'a [Unwanted],
     /// What tags and channels meant to the last applied plan.
     pub pins: &'a BTreeMap<String, String>,
     /// Which blobs were read for planning and are still at hand.
@@ -171,7 +173,7 @@ pub fn build(
         revision: basis.revision.to_owned(),
         base: basis.base.clone(),
         wanted: desired.images.len(),
-        unwanted: unwanted(basis.before, desired, &unresolved),
+        unwanted: unwanted(basis, desired, &unresolved, mirrored),
         moved: moved(basis.pins, &desired.pins),
         unresolved,
         unsupported: desired.unsupported.clone(),
@@ -355,27 +357,42 @@ fn measure(
         .collect()
 }
 
-/// What the last applied plan wanted and this image set does not; entries that cannot be resolved now keep what they had.
-fn unwanted(before: &[Wanted], desired: &Desired, unresolved: &[Unresolved]) -> Vec<Unwanted> {
-    let now: HashSet<(&Repository, &Tag)> =
-        desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
+/// What applied plans wanted and this image set does not, as far as the mirror has it; entries that cannot be resolved now keep
+/// what they had.
+fn unwanted(
+    basis: &Basis<'_>,
+    desired: &Desired,
+    unresolved: &[Unresolved],
+    mirrored: &Mirrored,
+) -> Vec<Unwanted> {
+    let now: HashSet<Reference> = desired
+        .images
+        .iter()
+        .map(Wanted::target_reference)
+        .collect();
     let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
     // Which releases a channel or a path would have given is not known while it cannot be read.
     let releases_stalled = ["mirror.platform", "channel ", "update path "]
         .iter()
         .any(|what| stalled.iter().any(|subject| subject.starts_with(what)));
-    let mut gone: Vec<Unwanted> = before
+    let left_out = basis
+        .before
         .iter()
-        .filter(|w| !now.contains(&(&w.target, &w.tag)))
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
         .filter(|w| !(releases_stalled && w.kind != Kind::Additional))
         .map(|w| Unwanted {
             target: w.target_reference(),
             digest: w.digest.clone(),
+        });
+    let gone: BTreeSet<Unwanted> = left_out
+        .chain(basis.dropped.iter().cloned())
+        .filter(|u| !now.contains(&u.target))
+        .filter(|u| {
+            let tag = u.target.tag.as_ref();
+            tag.and_then(|tag| mirrored.tag(&u.target.repository, tag)) == Some(&u.digest)
         })
         .collect();
-    gone.sort();
-    gone
+    gone.into_iter().collect()
 }
 
 fn moved(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Moved> {

@@ -216,6 +216,7 @@ impl Inner {
                     revision: &origin.revision,
                     base: self.store.position(&mirrored),
                     before: &before.wanted,
+                    dropped: &before.unwanted,
                     pins: &before.pins,
                     kept: &kept,
                 };

@@ -348,6 +348,10 @@ impl Handle {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
             };
             let wanted = set.wants();
+            let is_running = |plan: &PlanRecord| {
+                let run = set.active.as_ref().and_then(|id| state.active.get(id));
+                run.is_some_and(|run| run.plan == plan.plan.id)
+            };
             SetStatus {
                 name: name.clone(),
                 file: set.file.clone(),
@@ -359,7 +363,7 @@ impl Handle {
                 pending: set
                     .plan
                     .as_ref()
-                    .filter(|p| !p.applied)
+                    .filter(|p| !p.applied && !is_running(p))
                     .map(|p| p.pending)
                     .unwrap_or_default(),
                 run: set.active.clone().or_else(|| set.record.run.clone()),

@@ -58,7 +58,8 @@ impl Handle {
     }
 
     fn trouble(&self, reason: &'static str, why: &str) {
-        tracing::warn!(%why, "the directory cannot be used for now; nothing changes");
+        // The watcher has logged it.
+        tracing::debug!(%why, "the directory cannot be used for now; nothing changes");
         self.inner.state().directory_trouble = Some((reason, why.to_owned()));
     }
 

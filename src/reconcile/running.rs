@@ -170,6 +170,9 @@ impl Handle {
         if let Err(error) = self.inner.save_run(&first).await {
             tracing::error!(run = %id, %error, "the run could not be written down");
         }
+        if let Err(error) = self.inner.save_plan_of(&plan, &first).await {
+            tracing::error!(run = %id, %error, "the plan's run could not be written down");
+        }
         let mut performance = Performance {
             inner: &self.inner,
             steps: &plan.plan.steps,
@@ -259,8 +262,9 @@ impl Handle {
         }
         inner.note_run(plan, resolved, &record).await;
         inner.state().active.remove(&record.id);
-        inner.touch();
         self.after_run(set, plan, &record);
+        // Only now: a plan made during the run is not shown as one that waits when another is due.
+        inner.touch();
     }
 }
 
@@ -361,13 +365,15 @@ impl Performance<'_> {
                 self.progress(|p| p.images_skipped += 1);
                 self.tell(number, ImageOutcome::Skipped, String::new());
             }
+            Event::Failed(number, failed) if failed.stopped => {
+                self.progress(|p| p.images_skipped += 1);
+                self.tell(number, ImageOutcome::Skipped, String::new());
+                self.failed.push((number, failed));
+            }
             Event::Failed(number, failed) => {
-                // What was only not begun any more did not fail, and a hundred thousand of it are told by the run's state.
-                if !failed.stopped {
-                    tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
-                    self.progress(|p| p.images_failed += 1);
-                    self.tell(number, ImageOutcome::Failed, failed.cause.clone());
-                }
+                tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
+                self.progress(|p| p.images_failed += 1);
+                self.tell(number, ImageOutcome::Failed, failed.cause.clone());
                 self.failed.push((number, failed));
             }
         }
@@ -469,6 +475,17 @@ impl Inner {
             .await
     }
 
+    /// Notes in a plan which run performs it, so that who looks at the plan can watch.
+    async fn save_plan_of(&self, plan: &PlanRecord, run: &RunRecord) -> Result<(), Error> {
+        let begun = PlanRecord {
+            run: Some(run.id.clone()),
+            ..plan.clone()
+        };
+        let keep = self.settings.keep_plans;
+        self.on_store(move |store| store.put_plan(&begun, keep))
+            .await
+    }
+
     /// Remembers how a run left its image set and its plan.
     async fn note_run(&self, plan: &Arc<PlanRecord>, resolved: Option<&Resolved>, run: &RunRecord) {
         let set = &plan.plan.set;
@@ -517,6 +534,7 @@ impl Inner {
             state.record.applied_document = Some(plan.document.clone());
             state.record.applied_revision = Some(revision);
             state.record.pins = pins_after(&state.record.pins, plan);
+            state.record.unwanted = plan.plan.unwanted.clone();
             if let Some(resolved) = resolved {
                 let kept = keep_stalled(&state.record.wanted, &resolved.desired.images, plan);
                 let now = resolved.desired.images.iter().cloned();

@@ -123,10 +123,15 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         } else {
             format!("{}: ", first.path)
         };
+        let hint = if first.hint.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", first.hint)
+        };
         causes.push(cause(
             "Invalid",
             "FileInvalid",
-            format!("{place}: {path}{}{more}", first.message),
+            format!("{place}: {path}{}{hint}{more}", first.message),
         ));
     }
     if let Some(failure) = &state.failure {

@@ -471,6 +471,39 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_one_second_are_listed_as_they_began() {
+        use crate::model::{
+            imageset::SetName,
+            plan::PlanId,
+            record::{Progress, RunRecord, RunState, Trigger},
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let run = |id: &str, millis: i64| RunRecord {
+            id: id.to_owned(),
+            set: SetName("app".to_owned()),
+            plan: PlanId("0".repeat(64)),
+            revision: "main@sha1:1d2c".to_owned(),
+            state: RunState::Succeeded,
+            trigger: Trigger::Commit,
+            started: jiff::Timestamp::from_millisecond(millis).unwrap(),
+            finished: None,
+            progress: Progress::default(),
+            failures: vec![],
+            message: String::new(),
+        };
+        let (first, second) = (
+            run("19700101T000001Z-ffffff", 1_100),
+            run("19700101T000001Z-000000", 1_900),
+        );
+        store.put_run(&second, 2).unwrap();
+        store.put_run(&first, 2).unwrap();
+        assert_eq!(store.runs().unwrap(), [first, second.clone()]);
+        store.put_run(&second, 1).unwrap();
+        assert_eq!(store.runs().unwrap(), [second], "the older one goes first");
+    }
+
+    #[test]
     fn a_second_daemon_is_refused_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let _first = Store::open(folder.path()).unwrap();

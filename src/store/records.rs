@@ -80,7 +80,7 @@ impl Store {
 
     /// Keeps a run; of the same image set no more than `keep` stay: this one, and the newest others.
     pub fn put_run(&self, record: &RunRecord, keep: usize) -> Result<(), Error> {
-        let head = format!("- {}", record.set);
+        let head = format!("{:030} {}", stamp(record.started), record.set);
         let value = encode("run", record)?;
         self.put_bounded((RUNS, RUN_HEADS), &record.id, &value, &head, keep)
     }
@@ -102,7 +102,10 @@ impl Store {
 
     /// Returns all runs, the oldest first.
     pub fn runs(&self) -> Result<Vec<RunRecord>, Error> {
-        self.all(RUNS, "run")
+        let mut runs: Vec<RunRecord> = self.all(RUNS, "run")?;
+        // Names tell the time to the second only.
+        runs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        Ok(runs)
     }
 
     /// Returns a run.

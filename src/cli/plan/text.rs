@@ -17,11 +17,11 @@ pub fn plan(plan: &Plan, short: &str) -> String {
 
 /// Returns the plan as text, for those who apply it at once or cannot.
 pub fn preview(plan: &Plan, short: &str) -> String {
-    let mut text = format!(
-        "Plan {short} for {} at {}\n",
-        plan.image_set,
-        text::revision(&plan.revision)
-    );
+    let of = match plan.pending_reason() {
+        PendingReason::Preview => ", of the files given".to_owned(),
+        _ => format!(" at {}", text::revision(&plan.revision)),
+    };
+    let mut text = format!("Plan {short} for {}{of}\n", plan.image_set);
     text += &images(plan);
     let moved = plan.moved.iter().map(|m| {
         format!(
@@ -74,15 +74,17 @@ pub fn preview(plan: &Plan, short: &str) -> String {
 fn images(plan: &Plan) -> String {
     let mut text = match plan.step_count {
         0 => format!(
-            "\n  Nothing to copy: {} of {} are mirrored\n",
+            "\n  Nothing to copy: {} of {} {} mirrored\n",
             plan.unchanged_count,
-            text::count(plan.wanted_count, "image")
+            text::count(plan.wanted_count, "image"),
+            are(plan.wanted_count)
         ),
         steps => format!(
-            "\n  {} to copy, {} of {} are mirrored already\n",
+            "\n  {} to copy, {} of {} {} mirrored already\n",
             text::count(steps, "image"),
             plan.unchanged_count,
-            plan.wanted_count
+            plan.wanted_count,
+            are(plan.wanted_count)
         ),
     };
     let kinds: Vec<_> = plan
@@ -106,6 +108,10 @@ fn images(plan: &Plan) -> String {
         text.push('\n');
     }
     text
+}
+
+fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// Returns what people call images of a kind.
@@ -197,6 +203,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
 fn outlook(plan: &Plan, short: &str) -> String {
     let run = &plan.run_id;
     match plan.freshness() {
+        Freshness::Applied if changes_nothing(plan) => "Nothing to do.\n".to_owned(),
         Freshness::Applied => "It has been applied.\n".to_owned(),
         Freshness::Running => {
             format!("It is being applied; to watch it:\n  imagesetd runs watch {run}\n")

@@ -122,6 +122,7 @@ fn planned_after(
             serial: mirrored.serial(),
         },
         before,
+        dropped: &[],
         pins,
         kept,
     };
@@ -181,6 +182,7 @@ fn manifests_of_what_the_mirror_lacks_are_asked_for_all_at_once() {
                 serial: 0,
             },
             before: &[],
+            dropped: &[],
             pins: &BTreeMap::new(),
             kept: &HashSet::new(),
         };
