@@ -268,7 +268,7 @@ impl Run {
                 && !self.engine.stop.is_cancelled();
             if !again {
                 return Err(Failed {
-                    cause: sentence(&error),
+                    cause: told(&error, step),
                     attempts: attempt,
                     because_of: vec![],
                     stopped: false,
@@ -440,6 +440,19 @@ impl Run {
                 .map(Arc::new),
         }
     }
+}
+
+/// Says why an image failed, and what to do where the registry's own words leave that open.
+fn told(error: &registry::Error, step: &Step) -> String {
+    let cause = sentence(error);
+    if step.image.platforms.is_empty() || !error.is_sparse_index_refusal() {
+        return cause;
+    }
+    format!(
+        "{cause}; `platforms` leaves children of this index out, and the mirror takes an index only with all of them: allow it there \
+         (Distribution v3: `validation.manifests.indexes.platforms: none`; Quay: `FEATURE_SPARSE_INDEX: true`; Distribution 2.8 \
+         cannot), or remove `platforms` to mirror the image whole"
+    )
 }
 
 fn stopped(attempts: u32) -> Failed {

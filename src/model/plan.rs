@@ -85,6 +85,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many images are wanted in all.
     pub wanted: usize,
+    /// How many of them the mirror holds. The others are steps, or cannot be copied now.
+    #[serde(default)]
+    pub held: usize,
     /// What was wanted before and is not any more.
     pub unwanted: Vec<Unwanted>,
     /// Tags and channels that moved since the last plan that was applied.
@@ -144,24 +147,25 @@ pub fn build(
     mirrored: &Mirrored,
     facts: &Facts,
 ) -> Built<Plan> {
-    let mut left = Vec::new();
+    let (mut left, mut held) = (Vec::new(), 0);
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
+    let mut lost = unreadable(desired);
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
-            Look::Held => {}
+            Look::Held => held += 1,
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
-            Look::Failed(failed) => unresolved.push(failed),
+            Look::Failed(failed) => {
+                *lost.entry(&wanted.unit).or_default() += 1;
+                unresolved.push(failed);
+            }
         }
     }
     if !needs.is_empty() {
         return Built::Missing(needs);
     }
-    // A release in the mirror is whole or absent: without one of its components its payload is not begun.
-    left.retain(|(wanted, _)| {
-        wanted.kind != Kind::Release || !unresolved.iter().any(|u| u.stalls(&wanted.unit))
-    });
+    unresolved.extend(withheld(&mut left, &lost));
     // Components before payloads: a payload's tag says that the release is whole.
     left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
     let steps = measure(&left, mirrored, basis.kept);
@@ -173,6 +177,7 @@ pub fn build(
         revision: basis.revision.to_owned(),
         base: basis.base.clone(),
         wanted: desired.images.len(),
+        held,
         unwanted: unwanted(basis, desired, &unresolved, mirrored),
         moved: moved(basis.pins, &desired.pins),
         unresolved,
@@ -182,6 +187,48 @@ pub fn build(
         warnings: desired.warnings.clone(),
         steps,
     })
+}
+
+/// Counts by unit what a release names and nobody can make out.
+fn unreadable(desired: &Desired) -> BTreeMap<&str, usize> {
+    let payloads = desired.images.iter().filter(|w| w.kind == Kind::Release);
+    let parts = |unit: &str| {
+        let part = |u: &&Unresolved| {
+            let rest = u.subject.strip_prefix(unit);
+            rest.is_some_and(|rest| rest.starts_with(", "))
+        };
+        desired.unresolved.iter().filter(part).count()
+    };
+    payloads
+        .map(|payload| (payload.unit.as_str(), parts(&payload.unit)))
+        .filter(|(_, parts)| *parts > 0)
+        .collect()
+}
+
+/// Takes out the payloads of releases that cannot be whole, and says so of each.
+fn withheld(
+    left: &mut Vec<(&Wanted, Vec<&Manifest>)>,
+    lost: &BTreeMap<&str, usize>,
+) -> Vec<Unresolved> {
+    let lacks = |wanted: &Wanted| match wanted.kind {
+        Kind::Release => lost.get(wanted.unit.as_str()).copied(),
+        Kind::ReleaseComponent | Kind::Additional => None,
+    };
+    let told = left
+        .iter()
+        .filter_map(|(wanted, _)| Some((wanted, lacks(wanted)?)));
+    let told = told.map(|(wanted, images)| Unresolved {
+        subject: wanted.unit.clone(),
+        reason: format!(
+            "its payload {} is not copied since {images} of its images cannot be: a release in the mirror is whole or absent",
+            wanted.source_reference()
+        ),
+        // The images say of themselves whether they may come back.
+        transient: false,
+    });
+    let told = told.collect();
+    left.retain(|(wanted, _)| lacks(wanted).is_none());
+    told
 }
 
 /// Whether the mirror is known to hold an image under its tag, whole for its platforms.

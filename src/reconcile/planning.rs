@@ -12,6 +12,7 @@ use crate::{
         facts::{Built, Fact, Facts, Need},
         image::Digest,
         imageset::{ImageSet, SetName},
+        mirrored::Landed,
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
         record::{Pending, PlanRecord, SetRecord},
@@ -194,7 +195,8 @@ impl Inner {
             .await
             .map_err(Error::Mirror)?;
         if !found.is_empty() {
-            tracing::info!(images = found.len() / 2, "found in the mirror already");
+            let images = found.iter().filter(|f| matches!(f, Landed::Tag(..)));
+            tracing::info!(images = images.count(), "found in the mirror already");
         }
         self.record_landed(found).await
     }

@@ -193,6 +193,7 @@ mod tests {
                 },
                 steps: vec![],
                 wanted: 0,
+                held: 0,
                 unwanted: vec![],
                 moved: vec![],
                 unresolved: vec![],

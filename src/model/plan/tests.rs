@@ -234,6 +234,7 @@ fn components_come_before_their_payload_and_a_blob_counts_where_it_is_first_need
                 step(&images[3], 8, 0, 2),
             ],
             wanted: 4,
+            held: 0,
             unwanted: vec![],
             moved: vec![],
             unresolved: vec![],

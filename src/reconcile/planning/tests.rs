@@ -65,6 +65,7 @@ fn plan(images: &[Wanted]) -> Plan {
         },
         steps: images.iter().map(step).collect(),
         wanted: images.len(),
+        held: 0,
         unwanted: vec![],
         moved: vec![],
         unresolved: vec![],

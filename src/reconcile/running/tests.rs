@@ -67,6 +67,7 @@ fn record(pins: &[(&str, &str)], unresolved: &[&str], unwanted: &[&str]) -> Plan
             },
             steps: vec![],
             wanted: 0,
+            held: 0,
             unwanted: unwanted
                 .iter()
                 .map(|place| Unwanted {

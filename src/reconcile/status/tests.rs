@@ -28,6 +28,7 @@ fn plan() -> PlanRecord {
             },
             steps: vec![],
             wanted: 1,
+            held: 0,
             unwanted: vec![],
             moved: vec![],
             unresolved: vec![],
