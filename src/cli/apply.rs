@@ -20,7 +20,7 @@ use crate::{
 /// Applies a plan. The run belongs to the daemon: hanging up stops nothing, calling again attaches to it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// Plan id, or the beginning of it, or image set whose newest fresh plan is meant; asks where neither is named
+    /// Plan's id, or the beginning of it, or an image set to plan and apply as it is now; without it the newest fresh plan is shown and asked about
     #[arg(value_name = "SET|ID")]
     what: Option<String>,
     /// Begin the run and leave it to the daemon

@@ -75,7 +75,7 @@ async fn rounds(handle: &Handle, order: &Order) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for unplanned in &planned.unplanned {
         output::say(&format!("error: {}: {}", unplanned.set, unplanned.message));
-        worst = worse(worst, exit_for(unplanned.reason));
+        worst = worse(worst, Exit::of_unplanned(unplanned.reason));
     }
     for view in &planned.plans {
         worst = worse(worst, round(handle, view, order).await?);
@@ -208,15 +208,6 @@ fn worse(a: Exit, b: Exit) -> Exit {
     match (a, b) {
         (Exit::Done, other) | (other, Exit::Done) => other,
         (first, _) => first,
-    }
-}
-
-fn exit_for(reason: &str) -> Exit {
-    match reason {
-        "MirrorAuthentication" => Exit::Authentication,
-        "MirrorUnavailable" => Exit::Unavailable,
-        "ImageSetInvalid" | "ImageSetNotFound" | "PlanStale" => Exit::Precondition,
-        _ => Exit::Other,
     }
 }
 

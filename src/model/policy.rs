@@ -46,6 +46,9 @@ impl FromStr for Target {
             .strip_prefix("docker://")
             .unwrap_or(text)
             .trim_end_matches('/');
+        if text.contains("://") {
+            return Err(NameError::Host(text.to_owned()));
+        }
         let (host, prefix) = text.split_once('/').unwrap_or((text, ""));
         if !prefix.is_empty() {
             check_path(prefix)?;
@@ -182,6 +185,13 @@ mod tests {
             "reg.lan/x"
         );
         assert!("reg.lan/A".parse::<Target>().is_err());
+        assert_eq!(
+            "https://reg.lan/a"
+                .parse::<Target>()
+                .unwrap_err()
+                .to_string(),
+            "`https://reg.lan/a` is not a registry: `host` or `host:port` is expected"
+        );
     }
 
     #[test]

@@ -255,11 +255,13 @@ impl Inner {
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
         let change = self.forecast_documents(&origin.set.name, units).await?;
         let document = resolved.document.clone();
+        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let pending = match origin.inline {
             true => Pending::Preview,
+            // Nobody has to be waited for to do nothing.
+            false if nothing_to_do => Pending::No,
             false => waits(policy, &plan, &document, before),
         };
-        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let mut plan = plan;
         plan.warnings.extend(change.warnings.clone());
         plan.warnings.sort();

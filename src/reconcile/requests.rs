@@ -74,7 +74,7 @@ impl Handle {
                 .collect(),
         };
         let mut planned = Planned {
-            problems: self.inner.state().problems.clone(),
+            problems: self.problems_of(set.and(names.first())),
             ..Planned::default()
         };
         for name in names {
@@ -89,6 +89,18 @@ impl Handle {
             }
         }
         Ok(planned)
+    }
+
+    /// What is wrong with the files of an image set, or with all files.
+    fn problems_of(&self, set: Option<&SetName>) -> Vec<Problem> {
+        let state = self.inner.state();
+        match set {
+            None => state.problems.clone(),
+            Some(set) => state
+                .sets
+                .get(set)
+                .map_or_else(Vec::new, |set| set.problems.clone()),
+        }
     }
 
     async fn plan_one(&self, name: &SetName, refresh: bool) -> Result<PlanView, Error> {

@@ -241,14 +241,12 @@ impl Handle {
                 ),
             ),
         };
-        run.send_modify(|record| {
-            record.state = state;
-            record.finished = Some(Timestamp::now());
-            record.failures = failures;
-            record.message = message;
-            record.progress.eta_seconds = None;
-        });
-        let record = run.borrow().clone();
+        let mut record = run.borrow().clone();
+        record.state = state;
+        record.finished = Some(Timestamp::now());
+        record.failures = failures;
+        record.message = message;
+        record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         if let Err(error) = inner.save_run(&record).await {
             tracing::error!(run = %record.id, %error, "the run's end could not be written down");
@@ -265,6 +263,8 @@ impl Handle {
         self.after_run(set, plan, &record);
         // Only now: a plan made during the run is not shown as one that waits when another is due.
         inner.touch();
+        // Told last: who has heard that it ended finds it so in status too.
+        run.send_replace(record);
     }
 }
 

@@ -130,7 +130,7 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         };
         causes.push(cause(
             "Invalid",
-            "FileInvalid",
+            "ImageSetInvalid",
             format!("{place}: {path}{}{hint}{more}", first.message),
         ));
     }

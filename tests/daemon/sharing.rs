@@ -77,5 +77,5 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
         "the other set needs it"
     );
     assert!(site.mirrored("one/a", "1").is_some(), "content stays");
-    site.cli(&["resources", "retire", "nobody", "--dry-run"]);
+    let unknown = site.cli(&["resources", "retire", "nobody", "--dry-run"]);
 }

@@ -329,9 +329,9 @@ fn a_broken_file_is_named_with_its_place() {
             ..planned(plan())
         }),
         [
-            says("Ready", false, "FileInvalid", message),
-            says("Invalid", true, "FileInvalid", message),
-            says("Stalled", true, "FileInvalid", message),
+            says("Ready", false, "ImageSetInvalid", message),
+            says("Invalid", true, "ImageSetInvalid", message),
+            says("Stalled", true, "ImageSetInvalid", message),
         ]
     );
 }
