@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(["imageset/v1/mirror.proto"])?;
+    compiler.open_files(["imageset/v1/mirror.proto", "imageset/v1/error.proto"])?;
     fs::write(
         out.join("imageset_descriptor.bin"),
         compiler.encode_file_descriptor_set(),

@@ -304,7 +304,7 @@ async fn list_of_a_channel_has_the_shape_scripts_read() {
     let listed = |version: &str, arch: &str| json!({"version": version, "channel": "stable-4.2", "arch": arch, "image": payload(version)});
     assert_eq!(
         json_of(&output),
-        json!({"schema": 1, "releases": [listed("4.2.1", "amd64")]})
+        json!({"schema": 1, "releases": [listed("4.2.1", "amd64")], "conditional": [], "unresolved": [], "warnings": []})
     );
     assert_eq!(
         output.text(),

@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::cli::json::SCHEMA;
-
-/// The metadata key under which the daemon sends the stable reason of an error.
-pub const REASON: &str = "imagesetd-reason";
+use crate::{
+    cli::json::{self, SCHEMA},
+    grpc::{
+        convert::{self, REASON},
+        v1::{ErrorDetails, Problem},
+    },
+};
 
 /// How a verb ends. The numbers are relied on by scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,22 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// Returns the exit code for an image set that could not be planned, by the reason's stable word.
+    pub fn of_unplanned(reason: &str) -> Self {
+        match reason {
+            "MirrorAuthentication" => Exit::Authentication,
+            "MirrorUnavailable" | "StateUnavailable" | "OutputUnavailable" | "Stopping" => {
+                Exit::Unavailable
+            }
+            "ImageSetInvalid" | "ImageSetNotFound" | "PlanStale" | "RunUnderWay" | "Unfit" => {
+                Exit::Precondition
+            }
+            _ => Exit::Other,
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         std::process::ExitCode::from(exit as u8)
@@ -39,7 +58,7 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 /// Why a verb could not be done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// A stable word in capitals, as the API documents them, or one of the client's own.
@@ -48,6 +67,8 @@ pub struct Failure {
     pub grpc: Code,
     /// What was being done, why it failed, what to do.
     pub message: String,
+    /// What it is about; empty where it says nothing of that.
+    pub details: Box<ErrorDetails>,
 }
 
 impl Failure {
@@ -57,7 +78,14 @@ impl Failure {
             reason: reason.to_owned(),
             grpc,
             message: message.into(),
+            details: Box::default(),
         }
+    }
+
+    /// The same, with what is wrong with files.
+    pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.details.problems = problems;
+        self
     }
 
     /// The command line asks for something that cannot be.
@@ -78,6 +106,8 @@ impl Failure {
     /// Returns the exit code that says what kind of failure it is.
     pub fn exit(&self) -> Exit {
         match self.grpc {
+            // For who asked it is a precondition that the mirror knows the daemon; scripts look for it among the credentials.
+            _ if self.reason == "MIRROR_AUTHENTICATION" => Exit::Authentication,
             Code::Ok => Exit::Done,
             Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Exit::Usage,
             Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
@@ -99,8 +129,16 @@ impl Failure {
             "code": self.reason,
             "grpc_code": code_name(self.grpc),
             "message": self.message,
-            "details": {},
+            "details": self.detail_fields(),
         }})
+    }
+
+    /// All fields of the details, or none where there is nothing to say.
+    fn detail_fields(&self) -> Value {
+        match *self.details == ErrorDetails::default() {
+            true => json!({}),
+            false => Value::Object(json::fields(&*self.details)),
+        }
     }
 }
 
@@ -114,6 +152,7 @@ impl From<Status> for Failure {
             reason: reason.unwrap_or(code_name(status.code())).to_owned(),
             grpc: status.code(),
             message: sentence(&status),
+            details: Box::new(convert::details(&status)),
         }
     }
 }

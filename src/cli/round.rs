@@ -1,6 +1,6 @@
 //! What `imagesetd once` does with its order: one round of every image set, in the foreground.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +16,7 @@ use crate::{
     daemon::{self, Sides},
     gitops::{Checkout, File, Observation, Revision},
     grpc::{convert, v1},
-    model::imageset::{Problem, SetName},
+    model::imageset::SetName,
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
     settings::{self, Settings, UpdateService},
@@ -38,7 +38,7 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
     let sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
     let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
     handle.observe(&Observation::Checkout(checkout));
-    let work = rounds(&handle, order.dry_run);
+    let work = rounds(&handle, &order);
     let exit = tokio::select! {
         exit = work => exit,
         () = told_to_stop() => {
@@ -62,59 +62,63 @@ async fn told_to_stop() {
 }
 
 /// Plans and applies every image set of the files; the worst ending counts.
-async fn rounds(handle: &Handle, dry_run: bool) -> Result<Exit, Failure> {
+async fn rounds(handle: &Handle, order: &Order) -> Result<Exit, Failure> {
     let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
     let status = handle.status(None).map_err(asked)?;
-    let mut problems: Vec<&Problem> = planned.problems.iter().collect();
-    // Planning tells them too, of the image sets that it looked at.
-    for problem in status.sets.iter().flat_map(|s| &s.problems) {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    let found: Vec<v1::Problem> = problems.into_iter().map(convert::problem).collect();
+    let of_sets = status.sets.iter().flat_map(|s| &s.problems);
+    // A problem of one image set is among those of its file too.
+    let found: BTreeSet<_> = planned.problems.iter().chain(of_sets).collect();
+    let found: Vec<v1::Problem> = found.into_iter().map(convert::problem).collect();
     if !found.is_empty() {
         output::say(&problems::text(&found));
     }
     let mut worst = Exit::Done;
     for unplanned in &planned.unplanned {
         output::say(&format!("error: {}: {}", unplanned.set, unplanned.message));
-        worst = worse(worst, exit_for(unplanned.reason));
+        worst = worse(worst, Exit::of_unplanned(unplanned.reason));
     }
     for view in &planned.plans {
-        worst = worse(worst, round(handle, view, dry_run).await?);
+        worst = worse(worst, round(handle, view, order).await?);
     }
     Ok(worst)
 }
 
-async fn round(handle: &Handle, view: &PlanView, dry_run: bool) -> Result<Exit, Failure> {
+async fn round(handle: &Handle, view: &PlanView, order: &Order) -> Result<Exit, Failure> {
     let shown = convert::plan(view);
-    output::print(&plan::text::preview(&shown, view.record.plan.id.short()))?;
-    let left_out =
-        !view.record.plan.unresolved.is_empty() || !view.record.plan.unsupported.is_empty();
-    let ending = match view.record.plan.wanted {
-        0 if left_out => Exit::Precondition,
-        _ if left_out => Exit::Partial,
-        _ => Exit::Done,
+    let plan = &view.record.plan;
+    output::print(&plan::text::preview(&shown, plan.id.short()))?;
+    let ran = match order.dry_run || view.record.applied {
+        true => Exit::Done,
+        false => applied(handle, view, &order.resources).await?,
     };
-    if dry_run || view.record.applied {
-        return Ok(ending);
-    }
-    match handle
-        .apply(Some(&view.record.plan.id.0), None)
-        .await
-        .map_err(asked)?
-    {
-        Applied::Already(_) => Ok(ending),
-        Applied::Run(feed) => Ok(worse(
-            ending,
-            follow(handle, feed, &view.record.plan.set).await?,
-        )),
+    let left_out = match (plan.unresolved.is_empty(), plan.unsupported.is_empty()) {
+        (true, true) => return Ok(ran),
+        _ if plan.wanted == 0 => Exit::Precondition,
+        _ => Exit::Partial,
+    };
+    output::say(&format!(
+        "error: {}: not all of it can be mirrored; the plan says what and why",
+        plan.set
+    ));
+    Ok(worse(left_out, ran))
+}
+
+/// Applies a plan and shows how that goes.
+async fn applied(handle: &Handle, view: &PlanView, resources: &Path) -> Result<Exit, Failure> {
+    let plan = &view.record.plan;
+    match handle.apply(Some(&plan.id.0), None).await.map_err(asked)? {
+        Applied::Already(_) => Ok(Exit::Done),
+        Applied::Run(feed) => follow(handle, feed, &plan.set, resources).await,
     }
 }
 
 /// Shows a run until it ends.
-async fn follow(handle: &Handle, mut feed: Feed, set: &SetName) -> Result<Exit, Failure> {
+async fn follow(
+    handle: &Handle,
+    mut feed: Feed,
+    set: &SetName,
+    resources: &Path,
+) -> Result<Exit, Failure> {
     let (events, inbox) = tokio::sync::mpsc::channel(64);
     let telling = tokio::spawn(async move {
         while let Some(event) = feed.next().await {
@@ -131,7 +135,8 @@ async fn follow(handle: &Handle, mut feed: Feed, set: &SetName) -> Result<Exit, 
     };
     output::print(&watch::ended(&run))?;
     for resource in handle.resources(Some(&set.0)).await.map_err(asked)? {
-        output::print(&format!("wrote {}\n", resource.document.file_name))?;
+        let file = resources.join(&resource.document.file_name);
+        output::print(&format!("wrote {}\n", file.display()))?;
     }
     Ok(watch::exit_of(run.state()))
 }
@@ -203,15 +208,6 @@ fn worse(a: Exit, b: Exit) -> Exit {
     match (a, b) {
         (Exit::Done, other) | (other, Exit::Done) => other,
         (first, _) => first,
-    }
-}
-
-fn exit_for(reason: &str) -> Exit {
-    match reason {
-        "MirrorAuthentication" => Exit::Authentication,
-        "MirrorUnavailable" => Exit::Unavailable,
-        "ImageSetInvalid" | "ImageSetNotFound" | "PlanStale" => Exit::Precondition,
-        _ => Exit::Other,
     }
 }
 

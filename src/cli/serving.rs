@@ -11,7 +11,6 @@ use crate::{
         failure::{Exit, Failure},
         output, problems,
         serve::{Arguments, LogFormat},
-        text,
     },
     daemon, gitops,
     grpc::convert,
@@ -112,9 +111,9 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
     say(&read.problems);
     let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
     output::print(&format!(
-        "{}: settings are valid; {} at {revision}{}\n",
+        "{}: settings are valid; {} image set(s) at {revision}{}\n",
         file.display(),
-        text::count(read.image_sets.len() as u64, "image set"),
+        read.image_sets.len(),
         if valid { "" } else { ", not all of them valid" }
     ))?;
     Ok(if valid {
@@ -126,7 +125,12 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Sends the log to stderr.
 pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(level).map_err(|e| {
+    // A bare level is meant for us, not for what every library has to say of its frames.
+    let directives = match level.parse::<tracing::Level>() {
+        Ok(level) if level > tracing::Level::INFO => format!("info,imagesetd={level}"),
+        _ => level.to_owned(),
+    };
+    let filter = EnvFilter::try_new(directives).map_err(|e| {
         Failure::usage(format!(
             "`{level}` is not a log level: {e}; info, debug and trace are"
         ))

@@ -209,6 +209,16 @@ fn image_set(set: &ImageSetStatus) -> String {
     if let Some(progress) = &set.progress {
         text += &format!("  run {}: {}\n", set.run_id, watch::progress_line(progress));
     }
+    let waits = crate::cli::plan::text::waits(set.pending_reason()).trim_end();
+    if !waits.is_empty() {
+        text += &format!(
+            "  plan {}: {waits}\n",
+            set.plan_id.get(..12).unwrap_or(&set.plan_id)
+        );
+    }
+    if set.release_signatures_ignored {
+        text += "  release signatures are not verified: settings say so\n";
+    }
     for line in problems::text(&set.problems).lines() {
         text += &format!("  {line}\n");
     }
@@ -225,17 +235,10 @@ fn revisions(set: &ImageSetStatus) -> String {
 }
 
 fn conditions(conditions: &[Condition]) -> String {
-    // Ready and Stalled repeat the sentence of their cause; it is told once, where the cause is.
-    let told_below = |at: usize| {
-        let below = conditions[at + 1..].iter();
-        below
-            .map(|c| &c.message)
-            .any(|m| *m == conditions[at].message)
-    };
     let rows: Vec<_> = conditions
         .iter()
         .enumerate()
-        .map(|(at, condition)| {
+        .map(|(number, condition)| {
             let status = match condition.status() {
                 ConditionStatus::True => condition.r#type.clone(),
                 ConditionStatus::False => format!("not {}", condition.r#type),
@@ -244,14 +247,19 @@ fn conditions(conditions: &[Condition]) -> String {
                 }
             };
             let since = text::time(condition.since.as_ref());
+            // A cause says what the summary above it says; once is enough for a person.
+            let said = conditions[..number]
+                .iter()
+                .any(|c| c.message == condition.message);
             vec![
                 " ".to_owned(),
                 status,
                 since,
                 condition.reason.clone(),
-                match told_below(at) {
-                    true => String::new(),
-                    false => condition.message.clone(),
+                if said {
+                    String::new()
+                } else {
+                    condition.message.clone()
                 },
             ]
         })
@@ -392,10 +400,12 @@ imagesetd 0.1.0 watches /srv/imagesets, at main@sha1:1d2c
    Ready  2026-11-24T03:00:48Z  Watching
 
 prod/ocp to mirror.lan:5000/ocp
-   not Ready    2026-11-24T03:00:48Z  Copying
-   Reconciling  2026-11-24T03:00:48Z  Copying  a run goes on
+   not Ready    2026-11-24T03:00:48Z  Copying  a run goes on
+   Reconciling  2026-11-24T03:00:48Z  Copying
   2 of 191 images mirrored, at main@sha1:1d2c; applied whole is main@sha1:0a0b
   run 9a3c: 50%, 0 of 3 images, 50 B of 100 B
+  plan 4f1c9a: It waits for a person: this image set is applied by hand.
+  release signatures are not verified: settings say so
   prod/ocp.yaml:2:1: warning: m
 "
         );

@@ -364,9 +364,7 @@ pub fn state_words(state: RunState) -> &'static str {
         RunState::Partial => "is incomplete: some images failed",
         RunState::Failed => "failed",
         RunState::Cancelled => "was cancelled",
-        RunState::Interrupted => {
-            "was interrupted when the daemon stopped; the next plan goes on from there"
-        }
+        RunState::Interrupted => "was interrupted",
     }
 }
 

@@ -4,7 +4,7 @@
 //! repository), then one for the blob itself, held only by the one who downloads it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -38,7 +38,7 @@ type Pair = (Repository, Digest);
 
 /// Knows where blobs are in the mirror, as far as this run has seen.
 pub(super) struct Desk {
-    held: Mutex<HashMap<Digest, Vec<Repository>>>,
+    held: Mutex<HashMap<Digest, BTreeSet<Repository>>>,
     pairs: Mutex<HashMap<Pair, Arc<Lock<()>>>>,
     leads: Mutex<HashMap<Digest, Arc<Lock<()>>>>,
     permits: Permits,
@@ -46,8 +46,11 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(held: HashMap<Digest, Vec<Repository>>, transfers: usize) -> Self {
+        let held = held
+            .into_iter()
+            .map(|(digest, repositories)| (digest, repositories.into_iter().collect()));
         Desk {
-            held: Mutex::new(held),
+            held: Mutex::new(held.collect()),
             pairs: Mutex::default(),
             leads: Mutex::default(),
             permits: Arc::new(Semaphore::new(transfers.max(1))),
@@ -57,7 +60,7 @@ impl Desk {
     /// Drops the belief that a repository has a blob.
     pub(super) fn forget(&self, repository: &Repository, digest: &Digest) {
         if let Some(held) = lock(&self.held).get_mut(digest) {
-            held.retain(|r| r != repository);
+            held.remove(repository);
         }
     }
 
@@ -79,7 +82,7 @@ impl Desk {
         lock(&self.held)
             .entry(digest.clone())
             .or_default()
-            .push(repository.clone());
+            .insert(repository.clone());
     }
 
     /// Sees to it that `target` has `blob`, from wherever is cheapest.
@@ -91,10 +94,8 @@ impl Desk {
         target: &Repository,
         blob: &Descriptor,
     ) -> Result<(), registry::Error> {
-        let pair = lock(&self.pairs)
-            .entry((target.clone(), blob.digest.clone()))
-            .or_default()
-            .clone();
+        let key = (target.clone(), blob.digest.clone());
+        let pair = lock(&self.pairs).entry(key.clone()).or_default().clone();
         let _alone = pair.lock().await;
         if self.has(target, &blob.digest) {
             report.say(Event::Blob(Outcome::Present)).await;
@@ -109,6 +110,8 @@ impl Desk {
         };
         let outcome = self.bring(&transfer).await?;
         self.settled(target, &blob.digest);
+        // Whoever comes from now on finds it there; only those who failed leave their lock for the next to queue at.
+        lock(&self.pairs).remove(&key);
         report
             .say(Event::Landed(Landed::Blob(
                 target.clone(),
@@ -133,6 +136,7 @@ impl Desk {
         let outcome = transfer.download(&self.permits).await?;
         // Said before the lead is given up, so that those who wait find a donor.
         self.settled(transfer.target, digest);
+        lock(&self.leads).remove(digest);
         Ok(outcome)
     }
 

@@ -268,14 +268,17 @@ impl Run {
                 && !self.engine.stop.is_cancelled();
             if !again {
                 return Err(Failed {
-                    cause: sentence(&error),
+                    cause: told(&error, step),
                     attempts: attempt,
                     because_of: vec![],
                     stopped: false,
                 });
             }
             tracing::warn!(image = %step.image.source_reference(), attempt, error = %sentence(&error), "trying again");
-            pause(attempt).await;
+            tokio::select! {
+                () = pause(attempt) => {}
+                () = self.engine.stop.cancelled() => return Err(stopped(attempt)),
+            }
             attempt += 1;
         }
     }
@@ -439,6 +442,19 @@ impl Run {
     }
 }
 
+/// Says why an image failed, and what to do where the registry's own words leave that open.
+fn told(error: &registry::Error, step: &Step) -> String {
+    let cause = sentence(error);
+    if step.image.platforms.is_empty() || !error.is_sparse_index_refusal() {
+        return cause;
+    }
+    format!(
+        "{cause}; `platforms` leaves children of this index out, and the mirror takes an index only with all of them: allow it there \
+         (Distribution v3: `validation.manifests.indexes.platforms: none`; Quay: `FEATURE_SPARSE_INDEX: true`; Distribution 2.8 \
+         cannot), or remove `platforms` to mirror the image whole"
+    )
+}
+
 fn stopped(attempts: u32) -> Failed {
     Failed {
         cause: "not copied since the run was stopped".into(),
@@ -488,3 +504,6 @@ impl Units {
 
 /// The permits for blob transfers.
 type Permits = Arc<Semaphore>;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::{
     model::{
         desired::Wanted,
         image::{Digest, Repository, Tag},
+        manifest::Manifest,
         mirrored::Landed,
     },
     registry::{Error, Selector},
@@ -16,8 +17,9 @@ use crate::{
 
 /// Looks for images that nothing is known of, and returns what is there. It reads, it writes nothing.
 ///
-/// One look an image where the repository has tags, one look for all of a repository that has none. Of an index it is taken on
-/// trust that its children are there: registries refuse an index without them unless told otherwise.
+/// One look an image where the repository has tags, one look for all of a repository that has none; of an image that is wanted for
+/// some platforms, one look a platform more. Of a whole index it is taken on trust that its children are there: registries refuse
+/// an index without them unless told otherwise.
 pub async fn survey(
     mirror: &Client,
     images: &[Wanted],
@@ -71,21 +73,57 @@ async fn candidates<'a>(
         .collect())
 }
 
+/// Looks at one image. Its manifest is read rather than only asked about: what it names lies in the same repository, and a plan
+/// that knows of these blobs counts none of them again.
 async fn look(mirror: &Client, image: &Wanted) -> Result<Vec<Landed>, Error> {
-    let head = mirror
-        .head(&image.target, &Selector::Tag(image.tag.clone()))
-        .await?;
-    let digest: Option<Digest> = head
-        .map(|h| h.digest)
-        .filter(|digest| *digest == image.digest);
-    Ok(digest.map_or_else(Vec::new, |digest| {
-        vec![
-            Landed::Manifest {
-                repository: image.target.clone(),
-                digest: digest.clone(),
-                complete: image.platforms.is_empty(),
-            },
-            Landed::Tag(image.target.clone(), image.tag.clone(), digest),
-        ]
-    }))
+    let repository = &image.target;
+    let tag = Selector::Tag(image.tag.clone());
+    let Some(root) = read(mirror, repository, tag, &image.digest).await? else {
+        return Ok(Vec::new());
+    };
+    let mut landed = Vec::new();
+    if !image.platforms.is_empty() {
+        for child in root.children(&image.platforms) {
+            let name = Selector::Digest(child.digest.clone());
+            if let Some(child) = read(mirror, repository, name, &child.digest).await? {
+                landed.extend(landed_with(repository, &child, true));
+            }
+        }
+    }
+    let complete = image.platforms.is_empty() || !root.is_index();
+    landed.extend(landed_with(repository, &root, complete));
+    let digest = image.digest.clone();
+    landed.push(Landed::Tag(repository.clone(), image.tag.clone(), digest));
+    Ok(landed)
+}
+
+/// Reads a manifest; nothing where there is none, or another one, or something that cannot be what is wanted.
+async fn read(
+    mirror: &Client,
+    repository: &Repository,
+    name: Selector,
+    digest: &Digest,
+) -> Result<Option<Manifest>, Error> {
+    match mirror.manifest(repository, &name).await {
+        Ok(manifest) => Ok(Some(manifest).filter(|found| found.digest == *digest)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error @ (Error::Answer { .. } | Error::Manifest { .. })) if !error.is_transient() => {
+            tracing::debug!(%error, "what the mirror has there is not what is wanted");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A manifest that is there, with the blobs without which no registry takes it.
+fn landed_with(repository: &Repository, manifest: &Manifest, complete: bool) -> Vec<Landed> {
+    let blobs = manifest
+        .blobs()
+        .map(|blob| Landed::Blob(repository.clone(), blob.digest.clone()));
+    let manifest = Landed::Manifest {
+        repository: repository.clone(),
+        digest: manifest.digest.clone(),
+        complete,
+    };
+    blobs.chain([manifest]).collect()
 }

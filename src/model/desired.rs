@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     facts::{Built, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
-    imageset::{AdditionalImage, Blocked, ImageSet, SetName},
+    imageset::{AdditionalImage, Blocked, ImageSet, SetName, pattern},
     policy::Policy,
     release::{
         names,
@@ -81,6 +81,15 @@ pub struct Unresolved {
     pub reason: String,
     /// Whether it may pass by itself.
     pub transient: bool,
+}
+
+impl Unresolved {
+    /// Whether something of a unit is in the way: the unit itself, or one of its images.
+    pub fn stalls(&self, unit: &str) -> bool {
+        self.subject
+            .strip_prefix(unit)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
+    }
 }
 
 /// The whole content an image set asks for.
@@ -212,11 +221,15 @@ impl Builder<'_> {
             }
         };
         for unresolved in selection.unresolved {
-            let transient = self
-                .facts
-                .transient_graphs
+            let passing = &self.facts.transient_graphs;
+            let transient = passing
                 .iter()
-                .any(|key| unresolved.subject.contains(&key.channel));
+                // A path across channels may lead through any that could not be read.
+                .any(|key| {
+                    unresolved.subject == key.to_string()
+                        || unresolved.subject.starts_with("update path ")
+                            && unresolved.subject.ends_with(&format!(" for {}", key.arch))
+                });
             self.unresolved(unresolved.subject, unresolved.reason, transient);
         }
         self.desired.conditional.extend(selection.conditional);
@@ -474,7 +487,8 @@ fn block(desired: &mut Desired, blocked: &[Blocked]) {
     let patterns: Vec<Regex> = blocked
         .iter()
         .filter_map(|b| match b {
-            Blocked::Pattern(pattern) => Regex::new(pattern).ok(),
+            // A set whose patterns cannot be read is not valid and never comes here.
+            Blocked::Pattern(text) => pattern(text).ok(),
             Blocked::Exact(_) => None,
         })
         .collect();
@@ -497,15 +511,18 @@ fn block(desired: &mut Desired, blocked: &[Blocked]) {
     });
 }
 
-/// Sorts by place; where two different images claim one place, neither is mirrored and both are named.
+/// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked
+/// for twice is mirrored once, for the platforms of both.
 fn settle_collisions(desired: &mut Desired) {
     desired.images.sort();
     let mut kept: Vec<Wanted> = Vec::with_capacity(desired.images.len());
     let mut clashes: BTreeSet<(Repository, Tag)> = BTreeSet::new();
     for wanted in std::mem::take(&mut desired.images) {
-        match kept.last() {
+        match kept.last_mut() {
             Some(last) if (&last.target, &last.tag) == (&wanted.target, &wanted.tag) => {
-                if last.digest != wanted.digest {
+                if last.digest == wanted.digest {
+                    last.platforms = both(&last.platforms, &wanted.platforms);
+                } else {
                     desired
                         .unresolved
                         .push(clash(last, &wanted.source_reference().to_string()));
@@ -520,6 +537,15 @@ fn settle_collisions(desired: &mut Desired) {
     }
     kept.retain(|w| !clashes.contains(&(w.target.clone(), w.tag.clone())));
     desired.images = kept;
+}
+
+/// The platforms of an image that is asked for twice; none named means all of them.
+fn both(one: &[Platform], other: &[Platform]) -> Vec<Platform> {
+    if one.is_empty() || other.is_empty() {
+        return Vec::new();
+    }
+    let all: BTreeSet<&Platform> = one.iter().chain(other).collect();
+    all.into_iter().cloned().collect()
 }
 
 fn clash(wanted: &Wanted, other: &str) -> Unresolved {
@@ -554,3 +580,6 @@ pub fn yield_to(desired: &mut Desired, claims: &Claims) {
     desired.unresolved.sort();
     desired.unresolved.dedup();
 }
+
+#[cfg(test)]
+mod tests;

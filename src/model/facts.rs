@@ -63,7 +63,7 @@ pub struct Facts {
     pub manifests: BTreeMap<Digest, Result<Arc<Manifest>, Failure>>,
     /// Payloads by the digest of their manifest.
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
-    /// Whether any failure among the graphs may pass by itself.
+    /// The graphs whose failure may pass by itself.
     pub transient_graphs: BTreeSet<GraphKey>,
 }
 
@@ -81,24 +81,26 @@ pub enum Fact {
 }
 
 impl Facts {
-    /// Takes in one fact; what is known already stays, but a failure gives way.
+    /// Takes in one fact. A failure never takes the place of what is known: of two repositories that were asked for the same
+    /// digest, the one that has it counts, whichever answered last.
     pub fn learn(&mut self, fact: Fact) {
         match fact {
-            Fact::Graph(key, graph) => {
-                if graph.as_ref().is_err_and(|f| f.transient) {
+            Fact::Graph(key, Ok(graph)) => {
+                self.transient_graphs.remove(&key);
+                self.graphs.insert(key, Ok(graph));
+            }
+            Fact::Graph(key, Err(failure)) => {
+                if self.graphs.get(&key).is_some_and(Result::is_ok) {
+                    return;
+                }
+                if failure.transient {
                     self.transient_graphs.insert(key.clone());
                 }
-                self.graphs.insert(key, graph.map_err(|f| f.reason));
+                self.graphs.insert(key, Err(failure.reason));
             }
-            Fact::Tag(reference, digest) => {
-                self.tags.insert(reference, digest);
-            }
-            Fact::Manifest(digest, manifest) => {
-                self.manifests.insert(digest, manifest);
-            }
-            Fact::Payload(digest, payload) => {
-                self.payloads.insert(digest, payload);
-            }
+            Fact::Tag(reference, digest) => settle(&mut self.tags, reference, digest),
+            Fact::Manifest(digest, manifest) => settle(&mut self.manifests, digest, manifest),
+            Fact::Payload(digest, payload) => settle(&mut self.payloads, digest, payload),
         }
     }
 
@@ -113,6 +115,17 @@ impl Facts {
     }
 }
 
+/// Puts an answer in its place, unless it is a failure where an answer is known.
+fn settle<K: Ord, V>(
+    known: &mut BTreeMap<K, Result<V, Failure>>,
+    key: K,
+    answer: Result<V, Failure>,
+) {
+    if answer.is_ok() || !known.get(&key).is_some_and(Result::is_ok) {
+        known.insert(key, answer);
+    }
+}
+
 /// The answer of a rule that may lack facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Built<T> {
@@ -120,4 +133,82 @@ pub enum Built<T> {
     Whole(T),
     /// These are lacking; ask for all of them at once, then again.
     Missing(BTreeSet<Need>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(transient: bool) -> Failure {
+        Failure {
+            reason: "it is gone".into(),
+            transient,
+        }
+    }
+
+    fn key() -> GraphKey {
+        GraphKey {
+            channel_type: Default::default(),
+            channel: "stable-4.16".into(),
+            arch: "amd64".into(),
+        }
+    }
+
+    #[test]
+    fn a_failure_never_hides_what_another_repository_had() {
+        let reference: Reference = "a.io/x:1".parse().unwrap();
+        let digest = Digest::of(b"x");
+        let good = Fact::Tag(reference.clone(), Ok(digest.clone()));
+        let bad = Fact::Tag(reference.clone(), Err(failure(false)));
+        for order in [[&good, &bad], [&bad, &good]] {
+            let mut facts = Facts::default();
+            order.into_iter().for_each(|f| facts.learn(f.clone()));
+            assert_eq!(
+                facts.tags,
+                BTreeMap::from([(reference.clone(), Ok(digest.clone()))])
+            );
+        }
+    }
+
+    #[test]
+    fn a_later_failure_takes_the_place_of_an_earlier_one() {
+        let reference: Reference = "a.io/x:1".parse().unwrap();
+        let mut facts = Facts::default();
+        facts.learn(Fact::Tag(reference.clone(), Err(failure(true))));
+        facts.learn(Fact::Tag(reference.clone(), Err(failure(false))));
+        assert_eq!(
+            facts.tags,
+            BTreeMap::from([(reference, Err(failure(false)))])
+        );
+    }
+
+    #[test]
+    fn a_graph_that_came_after_all_is_no_passing_failure_any_more() {
+        let mut facts = Facts::default();
+        facts.learn(Fact::Graph(key(), Err(failure(true))));
+        assert_eq!(facts.transient_graphs, BTreeSet::from([key()]));
+        let graph = Graph::parse(br#"{"nodes":[],"edges":[]}"#).unwrap();
+        facts.learn(Fact::Graph(key(), Ok(Arc::new(graph))));
+        assert_eq!(facts.transient_graphs, BTreeSet::new());
+        assert!(facts.graphs[&key()].is_ok());
+        facts.learn(Fact::Graph(key(), Err(failure(true))));
+        assert!(facts.graphs[&key()].is_ok());
+    }
+
+    #[test]
+    fn a_failure_is_an_answer_too() {
+        let mut facts = Facts::default();
+        let reference: Reference = "a.io/x:1".parse().unwrap();
+        let tag = Need::Tag(reference.clone());
+        assert!(!facts.answers(&tag));
+        facts.learn(Fact::Tag(reference.clone(), Err(failure(false))));
+        assert!(facts.answers(&tag));
+        let digest = Digest::of(b"x");
+        let manifest = Need::Manifest(reference.repository.clone(), digest.clone());
+        assert!(!facts.answers(&manifest));
+        facts.learn(Fact::Manifest(digest.clone(), Err(failure(false))));
+        assert!(facts.answers(&manifest));
+        assert!(!facts.answers(&Need::Payload(reference.repository, digest)));
+        assert!(!facts.answers(&Need::Graph(key())));
+    }
 }

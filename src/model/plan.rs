@@ -10,9 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    desired::{Desired, Unresolved, Wanted},
+    desired::{Desired, Kind, Unresolved, Wanted},
     facts::{Built, Facts, Need},
-    image::{Digest, Reference, Repository},
+    image::{Digest, Hasher, Platform, Reference, Repository},
     imageset::{ImageSet, SetName},
     manifest::Manifest,
     mirrored::{Mirrored, Position},
@@ -85,6 +85,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many images are wanted in all.
     pub wanted: usize,
+    /// How many of them the mirror holds. The others are steps, or cannot be copied now.
+    #[serde(default)]
+    pub held: usize,
     /// What was wanted before and is not any more.
     pub unwanted: Vec<Unwanted>,
     /// Tags and channels that moved since the last plan that was applied.
@@ -129,6 +132,8 @@ pub struct Basis<'a> {
     pub base: Position,
     /// What the image set's last applied plan wanted.
     pub before: &'a [Wanted],
+    /// What was not wanted any more by then.
+    pub dropped: &'a [Unwanted],
     /// What tags and channels meant to the last applied plan.
     pub pins: &'a BTreeMap<String, String>,
     /// Which blobs were read for planning and are still at hand.
@@ -142,17 +147,17 @@ pub fn build(
     mirrored: &Mirrored,
     facts: &Facts,
 ) -> Built<Plan> {
-    let mut left = Vec::new();
+    let (mut left, mut held) = (Vec::new(), 0);
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
-    let mut lost = BTreeSet::new();
+    let mut lost = unreadable(desired);
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
-            Look::Held => {}
+            Look::Held => held += 1,
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
             Look::Failed(failed) => {
-                lost.insert(&wanted.unit);
+                *lost.entry(&wanted.unit).or_default() += 1;
                 unresolved.push(failed);
             }
         }
@@ -160,6 +165,7 @@ pub fn build(
     if !needs.is_empty() {
         return Built::Missing(needs);
     }
+    unresolved.extend(withheld(&mut left, &lost));
     // Components before payloads: a payload's tag says that the release is whole.
     left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
     let steps = measure(&left, mirrored, basis.kept);
@@ -171,7 +177,8 @@ pub fn build(
         revision: basis.revision.to_owned(),
         base: basis.base.clone(),
         wanted: desired.images.len(),
-        unwanted: unwanted(basis.before, desired, &unresolved),
+        held,
+        unwanted: unwanted(basis, desired, &unresolved, mirrored),
         moved: moved(basis.pins, &desired.pins),
         unresolved,
         unsupported: desired.unsupported.clone(),
@@ -180,6 +187,48 @@ pub fn build(
         warnings: desired.warnings.clone(),
         steps,
     })
+}
+
+/// Counts by unit what a release names and nobody can make out.
+fn unreadable(desired: &Desired) -> BTreeMap<&str, usize> {
+    let payloads = desired.images.iter().filter(|w| w.kind == Kind::Release);
+    let parts = |unit: &str| {
+        let part = |u: &&Unresolved| {
+            let rest = u.subject.strip_prefix(unit);
+            rest.is_some_and(|rest| rest.starts_with(", "))
+        };
+        desired.unresolved.iter().filter(part).count()
+    };
+    payloads
+        .map(|payload| (payload.unit.as_str(), parts(&payload.unit)))
+        .filter(|(_, parts)| *parts > 0)
+        .collect()
+}
+
+/// Takes out the payloads of releases that cannot be whole, and says so of each.
+fn withheld(
+    left: &mut Vec<(&Wanted, Vec<&Manifest>)>,
+    lost: &BTreeMap<&str, usize>,
+) -> Vec<Unresolved> {
+    let lacks = |wanted: &Wanted| match wanted.kind {
+        Kind::Release => lost.get(wanted.unit.as_str()).copied(),
+        Kind::ReleaseComponent | Kind::Additional => None,
+    };
+    let told = left
+        .iter()
+        .filter_map(|(wanted, _)| Some((wanted, lacks(wanted)?)));
+    let told = told.map(|(wanted, images)| Unresolved {
+        subject: wanted.unit.clone(),
+        reason: format!(
+            "its payload {} is not copied since {images} of its images cannot be: a release in the mirror is whole or absent",
+            wanted.source_reference()
+        ),
+        // The images say of themselves whether they may come back.
+        transient: false,
+    });
+    let told = told.collect();
+    left.retain(|(wanted, _)| lacks(wanted).is_none());
+    told
 }
 
 /// Whether the mirror is known to hold an image under its tag, whole for its platforms.
@@ -263,7 +312,7 @@ const MAX_DEPTH: usize = 4;
 fn gather<'a>(
     wanted: &Wanted,
     manifest: &'a Manifest,
-    platforms: &[crate::model::image::Platform],
+    platforms: &[Platform],
     facts: &'a Facts,
     manifests: &mut Vec<&'a Manifest>,
     needs: &mut Vec<Need>,
@@ -355,25 +404,42 @@ fn measure(
         .collect()
 }
 
-/// What the last applied plan wanted and this image set does not; entries that cannot be resolved now keep what they had.
-fn unwanted(before: &[Wanted], desired: &Desired, unresolved: &[Unresolved]) -> Vec<Unwanted> {
-    let now: HashSet<(&Repository, &crate::model::image::Tag)> =
-        desired.images.iter().map(|w| (&w.target, &w.tag)).collect();
-    let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
-    let releases_stalled =
-        stalled.contains("mirror.platform") || stalled.iter().any(|s| s.starts_with("channel "));
-    let mut gone: Vec<Unwanted> = before
+/// What applied plans wanted and this image set does not, as far as the mirror has it; entries that cannot be resolved now keep
+/// what they had.
+fn unwanted(
+    basis: &Basis<'_>,
+    desired: &Desired,
+    unresolved: &[Unresolved],
+    mirrored: &Mirrored,
+) -> Vec<Unwanted> {
+    let now: HashSet<Reference> = desired
+        .images
         .iter()
-        .filter(|w| !now.contains(&(&w.target, &w.tag)))
+        .map(Wanted::target_reference)
+        .collect();
+    let stalled: BTreeSet<&str> = unresolved.iter().map(|u| u.subject.as_str()).collect();
+    // Which releases a channel or a path would have given is not known while it cannot be read.
+    let releases_stalled = ["mirror.platform", "channel ", "update path "]
+        .iter()
+        .any(|what| stalled.iter().any(|subject| subject.starts_with(what)));
+    let left_out = basis
+        .before
+        .iter()
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
-        .filter(|w| !(releases_stalled && w.kind != crate::model::desired::Kind::Additional))
+        .filter(|w| !(releases_stalled && w.kind != Kind::Additional))
         .map(|w| Unwanted {
             target: w.target_reference(),
             digest: w.digest.clone(),
+        });
+    let gone: BTreeSet<Unwanted> = left_out
+        .chain(basis.dropped.iter().cloned())
+        .filter(|u| !now.contains(&u.target))
+        .filter(|u| {
+            let tag = u.target.tag.as_ref();
+            tag.and_then(|tag| mirrored.tag(&u.target.repository, tag)) == Some(&u.digest)
         })
         .collect();
-    gone.sort();
-    gone
+    gone.into_iter().collect()
 }
 
 fn moved(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Moved> {
@@ -395,7 +461,7 @@ pub fn document_digest(set: &ImageSet) -> Digest {
 }
 
 fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
-    let mut hasher = crate::model::image::Hasher::sha256();
+    let mut hasher = Hasher::sha256();
     let mut line = |text: &str| {
         hasher.update(text.as_bytes());
         hasher.update(b"\n");
@@ -419,3 +485,6 @@ fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
     }
     PlanId(hasher.finish().hex())
 }
+
+#[cfg(test)]
+mod tests;

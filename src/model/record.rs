@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     desired::Wanted,
     imageset::{Problem, SetName},
-    plan::{Plan, PlanId},
+    plan::{Plan, PlanId, Unwanted},
 };
 
 /// A plan with what it does to documents and nodes, as it was made.
@@ -215,6 +215,9 @@ pub struct SetRecord {
     pub applied_revision: Option<String>,
     /// What the last applied plan wanted.
     pub wanted: Vec<Wanted>,
+    /// What earlier plans wanted, and the last applied one did not.
+    #[serde(default)]
+    pub unwanted: Vec<Unwanted>,
     /// What tags and channels meant to the last applied plan.
     pub pins: BTreeMap<String, String>,
     /// When tags and channels were read last.

@@ -128,7 +128,6 @@ impl Feed {
     ) -> Self {
         Feed {
             record,
-            // Of a run that is over only its end is told.
             begun: images.is_none(),
             images,
             ended: false,
@@ -171,43 +170,5 @@ impl Feed {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::model::{plan::PlanId, record::Trigger};
-
-    fn record() -> RunRecord {
-        RunRecord {
-            id: "20260101T000000Z-4f1c9a".to_owned(),
-            set: SetName("a".to_owned()),
-            plan: PlanId("4f1c9a".to_owned()),
-            revision: "r".to_owned(),
-            state: RunState::Succeeded,
-            trigger: Trigger::Commit,
-            started: Timestamp::UNIX_EPOCH,
-            finished: Some(Timestamp::UNIX_EPOCH),
-            progress: Progress::default(),
-            failures: Vec::new(),
-            message: String::new(),
-        }
-    }
-
-    #[tokio::test]
-    async fn of_a_run_that_is_over_only_the_end_is_told() {
-        let mut feed = Feed::new(watch::channel(record()).1, None);
-        assert!(matches!(feed.next().await, Some(RunEvent::Finished(run)) if run == record()));
-        assert!(feed.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn of_a_run_that_goes_on_its_beginning_is_told_first() {
-        let (_images, images) = broadcast::channel(1);
-        let mut feed = Feed::new(watch::channel(record()).1, Some(images));
-        assert!(matches!(feed.next().await, Some(RunEvent::Run(run)) if run == record()));
     }
 }

@@ -1,14 +1,8 @@
 //! From what has landed to documents in the output folder, and what that does to nodes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Error, Inner,
-    state::{Resolved, SetState},
-};
+use super::{Error, Inner, state::Resolved};
 use crate::{
     cluster::{
         self, Purpose, Served, Unit,
@@ -24,7 +18,7 @@ use crate::{
         image::Reference,
         imageset::SetName,
         plan,
-        record::{DocumentChange, ImpactReason, NodeImpact, PlanRecord},
+        record::{DocumentChange, ImpactReason, NodeImpact},
     },
 };
 
@@ -127,8 +121,12 @@ impl Inner {
     }
 
     /// Writes the documents for what has landed of a plan's image set.
-    pub(super) async fn publish(&self, set: &SetName, plan: &Arc<PlanRecord>) -> Result<(), Error> {
-        let Some(resolved) = self.with_set(set, |state| resolution_of(state, plan)) else {
+    pub(super) async fn publish(
+        &self,
+        set: &SetName,
+        resolved: Option<&Resolved>,
+    ) -> Result<(), Error> {
+        let Some(resolved) = resolved else {
             return Ok(());
         };
         let _one_at_a_time = self.publishing.lock().await;
@@ -243,13 +241,12 @@ impl Inner {
             .sets
             .iter()
             .filter(|(name, set)| Some(*name) != but && !set.removed);
+        let nothing = Facts::default();
         others
             .flat_map(|(name, set)| {
-                let facts = set
-                    .resolution()
-                    .map_or_else(Facts::default, |r| r.facts.clone());
+                let facts = set.resolution().map_or(&nothing, |r| &r.facts);
                 units(name, &set.record.wanted, |image| {
-                    plan::holds(&mirrored, image, &facts)
+                    plan::holds(&mirrored, image, facts)
                         || (!image.platforms.is_empty()
                             && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
                 })
@@ -301,14 +298,6 @@ impl Inner {
             warnings: mine,
         }
     }
-}
-
-/// What a run's documents are made of: the resolution of its plan's document, also where the directory moved on meanwhile.
-fn resolution_of(state: &SetState, plan: &PlanRecord) -> Option<Arc<Resolved>> {
-    state
-        .resolved
-        .clone()
-        .filter(|r| r.document == plan.document)
 }
 
 /// The documents of `set`, and those of others that change along.

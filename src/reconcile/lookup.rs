@@ -1,6 +1,6 @@
 //! Finds what callers name, and says what a plan is good for now.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Error, Handle,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{
     imageset::SetName,
-    plan::PlanId,
+    plan::{Plan, PlanId},
     record::{Freshness, PlanRecord},
 };
 
@@ -40,11 +40,7 @@ impl Handle {
                 revision: state.observed.clone(),
                 inline: false,
             }),
-            None if state.removed => Err(Error::NoSet {
-                name: name.0.clone(),
-                directory: self.inner.settings.directory.display().to_string(),
-                hint: " any more: its file went away".to_owned(),
-            }),
+            None if state.removed => Err(self.no_set(&name.0, None)),
             None => Err(invalid(name, &state.problems)),
         })
     }
@@ -109,14 +105,7 @@ impl Handle {
             .filter(|run| run.starts_with(id))
             .cloned()
             .collect();
-        ids.extend(
-            self.inner
-                .store
-                .runs()?
-                .into_iter()
-                .map(|r| r.id)
-                .filter(|run| run.starts_with(id)),
-        );
+        ids.extend(self.inner.store.run_ids(id)?);
         ids.sort();
         ids.dedup();
         match ids.as_slice() {
@@ -164,34 +153,55 @@ impl Handle {
         if let Some(known) = self.standing(record) {
             return known;
         }
-        let set = &record.plan.set;
-        let now = match self.origin(set) {
-            Ok(origin) => {
-                let known = self
-                    .inner
-                    .with_set(set, |state| state.resolution().is_some());
-                let reading = if known {
-                    Reading::Pinned
-                } else {
-                    Reading::Fresh
-                };
-                self.inner.make_plan(origin, reading).await
+        compared(record, &self.plan_now(&record.plan.set).await)
+    }
+
+    /// The same of many plans: each image set is planned once.
+    pub(super) async fn freshness_of_all(&self, records: &[PlanRecord]) -> Vec<Freshness> {
+        let mut now = BTreeMap::new();
+        let mut found = Vec::with_capacity(records.len());
+        for record in records {
+            if let Some(known) = self.standing(record) {
+                found.push(known);
+                continue;
             }
-            Err(error) => Err(error),
-        };
-        match now {
-            Ok(now) if now.plan.id == record.plan.id => Freshness::Fresh,
-            Ok(now) if !now.plan.moved.is_empty() && now.plan.moved != record.plan.moved => {
-                let moved = &now.plan.moved[0];
-                Freshness::Stale(format!(
-                    "{} moved from {} to {}",
-                    moved.subject, moved.from, moved.to
-                ))
+            let set = &record.plan.set;
+            if !now.contains_key(set) {
+                now.insert(set, self.plan_now(set).await);
             }
-            Ok(_) => {
-                Freshness::Stale("the mirror holds something else than when it was made".into())
-            }
-            Err(error) => Freshness::Stale(format!("it cannot be made again now: {error}")),
+            found.push(compared(record, &now[set]));
         }
+        found
+    }
+
+    /// What would be planned now, remembered by nobody; only where nothing is known yet is a plan made in earnest.
+    async fn plan_now(&self, set: &SetName) -> Result<Plan, Error> {
+        let origin = self.origin(set)?;
+        match self
+            .inner
+            .with_set(set, |state| state.resolution().cloned())
+        {
+            Some(resolved) => self.inner.plan_pinned(origin, resolved).await,
+            None => {
+                let made = self.inner.make_plan(origin, Reading::Fresh).await?;
+                Ok(made.plan.clone())
+            }
+        }
+    }
+}
+
+/// What a plan is good for, by the one that would be made now.
+fn compared(record: &PlanRecord, now: &Result<Plan, Error>) -> Freshness {
+    match now {
+        Ok(now) if now.id == record.plan.id => Freshness::Fresh,
+        Ok(now) if now.moved != record.plan.moved => match now.moved.first() {
+            Some(moved) => Freshness::Stale(format!(
+                "{} moved from {} to {}",
+                moved.subject, moved.from, moved.to
+            )),
+            None => Freshness::Stale("what had moved upstream moved back, or was applied".into()),
+        },
+        Ok(_) => Freshness::Stale("the mirror holds something else than when it was made".into()),
+        Err(error) => Freshness::Stale(format!("it cannot be made again now: {error}")),
     }
 }

@@ -50,7 +50,7 @@ use state::{SetState, State};
 use crate::{
     gitops,
     model::{
-        desired::Claims,
+        desired::{Claims, Wanted},
         imageset::{Problem, SetName},
         mirrored::{Landed, Mirrored},
         plan::PlanId,
@@ -354,13 +354,9 @@ impl Inner {
         }
     }
 
-    fn claims(&self, but: &SetName) -> Claims {
-        let state = self.state();
-        let registry = |set: &SetName| self.settings.policy_for(set).target.registry().clone();
-        let mine = registry(but);
-        let mut claims = state::claims(&state.sets, but);
-        claims.retain(|(repository, _), _| *repository.registry() == mine);
-        claims
+    /// What other image sets claim of the places that `wanted` has.
+    fn claims(&self, but: &SetName, wanted: &[Wanted]) -> Claims {
+        state::claims(&self.state().sets, but, wanted)
     }
 
     /// Brings conditions up to date and tells those who watch.

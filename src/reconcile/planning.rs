@@ -12,11 +12,13 @@ use crate::{
         facts::{Built, Fact, Facts, Need},
         image::Digest,
         imageset::{ImageSet, SetName},
+        mirrored::Landed,
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
         record::{Pending, PlanRecord, SetRecord},
     },
     resolve::Asked,
+    store::{self, Store},
 };
 
 /// How much is read anew to make a plan.
@@ -63,10 +65,23 @@ impl Inner {
         if !origin.inline {
             self.remember(&name, &record, resolved, reading);
             if record.applied {
-                self.note_applied(&record);
+                let resolved = self.peek(&name, |state| state.resolved.clone());
+                self.note_applied(&record, resolved.as_deref());
             }
         }
         Ok(record)
+    }
+
+    /// What planning would give now if tags and channels meant what they meant the last time. Nobody upstream is asked for what
+    /// they name, and nothing is remembered.
+    pub(super) async fn plan_pinned(
+        &self,
+        origin: Origin,
+        resolved: Arc<Resolved>,
+    ) -> Result<Plan, Error> {
+        let before = self.peek(&origin.set.name, |state| state.record.clone());
+        let (plan, _) = self.compare(&origin, &resolved, &before).await?;
+        Ok(plan)
     }
 
     fn remember(
@@ -79,7 +94,15 @@ impl Inner {
         let refreshed = (reading == Reading::Fresh).then(Timestamp::now);
         self.with_set(name, |state| {
             state.resolved = Some(resolved);
-            state.plan = Some(record.clone());
+            // What a run leaves for now is no plan of its own: the one it performs stays the newest.
+            let running = state.active.is_some()
+                && state
+                    .plan
+                    .as_ref()
+                    .is_some_and(|p| p.document == record.document);
+            if !running {
+                state.plan = Some(record.clone());
+            }
             state.failure = None;
             state.record.plan = Some(record.plan.id.clone());
             if let Some(now) = refreshed {
@@ -123,7 +146,7 @@ impl Inner {
             }
         }
         let mut desired = desired.ok_or_else(|| Error::Endless(name.clone()))?;
-        let claims = self.claims(name);
+        let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
         Ok(Arc::new(Resolved {
@@ -135,13 +158,8 @@ impl Inner {
 
     /// Answers needs: from the store where a digest names them, else from upstream.
     async fn learn(&self, asked: Vec<Asked>, facts: &mut Facts) -> Result<(), Error> {
-        let mut left = Vec::new();
-        for question in asked {
-            match self.recall(&question.need)? {
-                Some(fact) => facts.learn(fact),
-                None => left.push(question),
-            }
-        }
+        let (recalled, left) = self.on_store(move |store| recall_all(store, asked)).await?;
+        recalled.into_iter().for_each(|fact| facts.learn(fact));
         if left.is_empty() {
             return Ok(());
         }
@@ -163,20 +181,6 @@ impl Inner {
             .await
     }
 
-    fn recall(&self, need: &Need) -> Result<Option<Fact>, Error> {
-        Ok(match need {
-            Need::Manifest(_, digest) => self
-                .store
-                .manifest(digest)?
-                .map(|m| Fact::Manifest(digest.clone(), Ok(Arc::new(m)))),
-            Need::Payload(_, digest) => self
-                .store
-                .payload(digest)?
-                .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-            Need::Graph(_) | Need::Tag(_) => None,
-        })
-    }
-
     /// Asks the mirror about wanted images of which nothing is known.
     async fn survey(&self, desired: &Desired) -> Result<(), Error> {
         let unknown: Vec<_> = {
@@ -191,7 +195,8 @@ impl Inner {
             .await
             .map_err(Error::Mirror)?;
         if !found.is_empty() {
-            tracing::info!(images = found.len() / 2, "found in the mirror already");
+            let images = found.iter().filter(|f| matches!(f, Landed::Tag(..)));
+            tracing::info!(images = images.count(), "found in the mirror already");
         }
         self.record_landed(found).await
     }
@@ -213,6 +218,7 @@ impl Inner {
                     revision: &origin.revision,
                     base: self.store.position(&mirrored),
                     before: &before.wanted,
+                    dropped: &before.unwanted,
                     pins: &before.pins,
                     kept: &kept,
                 };
@@ -242,20 +248,20 @@ impl Inner {
         facts: &Facts,
         before: &SetRecord,
     ) -> Result<PlanRecord, Error> {
-        let unresolved: HashSet<&str> =
-            plan.unresolved.iter().map(|u| u.subject.as_str()).collect();
+        let stalled = |unit: &str| plan.unresolved.iter().any(|u| u.stalls(unit));
         let mut units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
-            !unresolved.contains(wanted.unit.as_str())
-                || plan::holds(&self.mirrored(), wanted, facts)
+            !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
         });
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
         let change = self.forecast_documents(&origin.set.name, units).await?;
         let document = resolved.document.clone();
+        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let pending = match origin.inline {
             true => Pending::Preview,
+            // Nobody has to be waited for to do nothing.
+            false if nothing_to_do => Pending::No,
             false => waits(policy, &plan, &document, before),
         };
-        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let mut plan = plan;
         plan.warnings.extend(change.warnings.clone());
         plan.warnings.sort();
@@ -274,11 +280,19 @@ impl Inner {
         })
     }
 
-    /// Stores a plan. One of the same identity keeps its time and its run.
+    /// Stores a plan. One of the same identity keeps its time and its run while it is not applied; a preview does not take the
+    /// place of the directory's own.
     async fn keep_plan(&self, mut record: PlanRecord) -> Result<PlanRecord, Error> {
-        if let Some(old) = self.store.plan(&record.plan.id)? {
-            record.run = old.run;
-            record.created = old.created;
+        let id = record.plan.id.clone();
+        match self.on_store(move |store| store.plan(&id)).await? {
+            Some(old) if record.inline && !old.inline => return Ok(record),
+            // What was applied and is lacking again is a difference of its own.
+            Some(old) if old.applied && !record.applied => {}
+            Some(old) => {
+                record.run = old.run;
+                record.created = old.created;
+            }
+            None => {}
         }
         let keep = self.settings.keep_plans;
         let stored = record.clone();
@@ -286,6 +300,30 @@ impl Inner {
             .await?;
         Ok(record)
     }
+}
+
+/// Splits questions into those that the store answers and those it cannot.
+fn recall_all(store: &Store, asked: Vec<Asked>) -> Result<(Vec<Fact>, Vec<Asked>), store::Error> {
+    let (mut recalled, mut left) = (Vec::new(), Vec::new());
+    for question in asked {
+        match recall(store, &question.need)? {
+            Some(fact) => recalled.push(fact),
+            None => left.push(question),
+        }
+    }
+    Ok((recalled, left))
+}
+
+fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
+    Ok(match need {
+        Need::Manifest(_, digest) => store
+            .manifest(digest)?
+            .map(|m| Fact::Manifest(digest.clone(), Ok(Arc::new(m)))),
+        Need::Payload(_, digest) => store
+            .payload(digest)?
+            .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
+        Need::Graph(_) | Need::Tag(_) => None,
+    })
 }
 
 /// What a tag named the last time, by the last resolution or the last applied plan.
@@ -333,9 +371,30 @@ fn waits(policy: &Policy, plan: &Plan, document: &str, before: &SetRecord) -> Pe
         Pending::Manual
     } else if policy.max_bytes.is_some_and(|most| plan.bytes() > most) {
         Pending::MaxBytes
-    } else if policy.on_refresh == OnRefresh::Plan && !committed && !plan.moved.is_empty() {
+    } else if policy.on_refresh == OnRefresh::Plan && !committed && moved_upstream(plan, before) {
         Pending::OnRefresh
     } else {
         Pending::No
     }
 }
+
+/// Whether a plan brings what upstream changed: a tag or channel that moved, or a release that a channel has anew below its
+/// newest. What the mirror lost is not upstream's doing, nor is what could not be had at the time of the commit.
+fn moved_upstream(plan: &Plan, before: &SetRecord) -> bool {
+    if !plan.moved.is_empty() {
+        return true;
+    }
+    let known: HashSet<_> = before
+        .wanted
+        .iter()
+        .map(|w| (&w.target, &w.tag, &w.digest))
+        .collect();
+    plan.steps.iter().map(|step| &step.image).any(|image| {
+        let channel = format!("{} (", image.entry);
+        let pinned = before.pins.keys().any(|pin| pin.starts_with(&channel));
+        pinned && !known.contains(&(&image.target, &image.tag, &image.digest))
+    })
+}
+
+#[cfg(test)]
+mod tests;

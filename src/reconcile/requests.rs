@@ -74,7 +74,7 @@ impl Handle {
                 .collect(),
         };
         let mut planned = Planned {
-            problems: self.inner.state().problems.clone(),
+            problems: self.problems_of(set.and(names.first())),
             ..Planned::default()
         };
         for name in names {
@@ -89,6 +89,18 @@ impl Handle {
             }
         }
         Ok(planned)
+    }
+
+    /// What is wrong with the files of an image set, or with all files.
+    fn problems_of(&self, set: Option<&SetName>) -> Vec<Problem> {
+        let state = self.inner.state();
+        match set {
+            None => state.problems.clone(),
+            Some(set) => state
+                .sets
+                .get(set)
+                .map_or_else(Vec::new, |set| set.problems.clone()),
+        }
     }
 
     async fn plan_one(&self, name: &SetName, refresh: bool) -> Result<PlanView, Error> {
@@ -179,15 +191,14 @@ impl Handle {
         let mut records = self.inner.on_store(|store| store.plans()).await?;
         records.retain(|r| set.as_ref().is_none_or(|s| r.plan.set == *s));
         records.sort_by(|a, b| (b.created, &b.plan.id).cmp(&(a.created, &a.plan.id)));
-        let mut views = Vec::with_capacity(records.len());
-        for record in records {
-            let freshness = self.freshness(&record).await;
-            views.push(PlanView {
+        let freshness = self.freshness_of_all(&records).await;
+        let views = records.into_iter().zip(freshness);
+        Ok(views
+            .map(|(record, freshness)| PlanView {
                 record: Arc::new(record),
                 freshness,
-            });
-        }
-        Ok(views)
+            })
+            .collect())
     }
 
     /// Applies a plan by its id, or what an image set lacks now. Doing it again attaches to the run under way, or says that
@@ -198,6 +209,9 @@ impl Handle {
             (Some(id), _) => self.find_plan(id)?,
             (None, Some(set)) => {
                 let name = self.find_set(set)?;
+                if let Some(run) = self.run_of(&name)? {
+                    return self.watch_run(&run).map(Applied::Run);
+                }
                 self.plan_one(&name, false).await?.record
             }
             (None, None) => {
@@ -217,6 +231,30 @@ impl Handle {
                 self.watch_run(&id).map(Applied::Run)
             }
         }
+    }
+
+    /// The run under way of an image set, if it brings what the directory asks for now.
+    fn run_of(&self, set: &SetName) -> Result<Option<String>, Error> {
+        let (plan, run, document) = {
+            let state = self.inner.state();
+            let Some(known) = state.sets.get(set) else {
+                return Ok(None);
+            };
+            let Some(active) = known
+                .active
+                .as_ref()
+                .and_then(|id| state.active.get_key_value(id))
+            else {
+                return Ok(None);
+            };
+            (
+                active.1.plan.clone(),
+                active.0.clone(),
+                known.document.clone(),
+            )
+        };
+        let performed = self.inner.store.plan(&plan)?.map(|record| record.document);
+        Ok(Some(run).filter(|_| performed.is_some() && performed == document))
     }
 
     /// The run that applied a plan; a plan with nothing to do never needed one.
@@ -322,6 +360,10 @@ impl Handle {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
             };
             let wanted = set.wants();
+            let is_running = |plan: &PlanRecord| {
+                let run = set.active.as_ref().and_then(|id| state.active.get(id));
+                run.is_some_and(|run| run.plan == plan.plan.id)
+            };
             SetStatus {
                 name: name.clone(),
                 file: set.file.clone(),
@@ -333,7 +375,7 @@ impl Handle {
                 pending: set
                     .plan
                     .as_ref()
-                    .filter(|p| !p.applied && set.active.is_none())
+                    .filter(|p| !p.applied && !is_running(p))
                     .map(|p| p.pending)
                     .unwrap_or_default(),
                 run: set.active.clone().or_else(|| set.record.run.clone()),

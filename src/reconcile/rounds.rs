@@ -58,7 +58,8 @@ impl Handle {
     }
 
     fn trouble(&self, reason: &'static str, why: &str) {
-        tracing::warn!(%why, "the directory cannot be used for now; nothing changes");
+        // The watcher has logged it.
+        tracing::debug!(%why, "the directory cannot be used for now; nothing changes");
         self.inner.state().directory_trouble = Some((reason, why.to_owned()));
     }
 
@@ -217,17 +218,28 @@ impl Handle {
         let set = &plan.plan.set;
         let refresh = inner.settings.policy_for(set).refresh;
         let transient = plan.plan.unresolved.iter().any(|u| u.transient);
-        inner.with_set(set, |state| {
-            state.setbacks = if transient { state.setbacks + 1 } else { 0 };
-            state.next_refresh = Some(
-                Timestamp::now()
-                    + if transient {
-                        backoff(state.setbacks).min(refresh)
-                    } else {
-                        refresh
-                    },
-            );
+        let runs = !plan.applied && plan.pending == Pending::No;
+        let running = inner.with_set(set, |state| {
+            state.setbacks = match (transient, runs) {
+                (true, _) => state.setbacks + 1,
+                // Whether the setbacks are over is for the run to say.
+                (false, true) => state.setbacks,
+                (false, false) => 0,
+            };
+            let wait = match transient {
+                true => backoff(state.setbacks).min(refresh),
+                false => refresh,
+            };
+            state.next_refresh = Some(Timestamp::now() + wait);
+            if state.active.is_some() {
+                // What is wanted is known to the run under way now, and what it leaves is the next round's.
+                state.after_run = state.after_run.max(Some(cause));
+            }
+            state.active.is_some()
         });
+        if running {
+            return;
+        }
         if plan.applied {
             tracing::info!(image_set = %set, revision = %plan.plan.revision, "nothing to do");
             return;
@@ -238,10 +250,11 @@ impl Handle {
         }
         match self.start_run(plan, cause.into()) {
             Ok(_) => {}
-            // What is wanted is known to the run under way now, and what it leaves is the next one's.
             Err(Error::Busy { .. }) => inner.with_set(set, |state| {
                 state.after_run = state.after_run.max(Some(cause))
             }),
+            // The directory moved on while it was made: another round is due.
+            Err(Error::Stale { .. }) => {}
             Err(error) => tracing::warn!(image_set = %set, %error, "the plan is not applied now"),
         }
     }
@@ -269,13 +282,14 @@ impl Handle {
     }
 
     /// After a run: what failed is tried again, later each time; what changed meanwhile is looked at now.
-    pub(super) fn after_run(&self, set: &SetName, run: &RunRecord) {
+    pub(super) fn after_run(&self, set: &SetName, plan: &PlanRecord, run: &RunRecord) {
         let refresh = self.inner.settings.policy_for(set).refresh;
+        let transient = plan.plan.unresolved.iter().any(|u| u.transient);
         self.inner.with_set(set, |state| {
             if matches!(run.state, RunState::Partial | RunState::Failed) {
-                state.setbacks += 1;
+                state.setbacks += u32::from(!transient);
                 state.next_refresh = Some(Timestamp::now() + backoff(state.setbacks).min(refresh));
-            } else {
+            } else if !transient {
                 state.setbacks = 0;
                 state.next_refresh = Some(Timestamp::now() + refresh);
             }
@@ -380,4 +394,16 @@ fn sources(checkout: &Checkout) -> (Vec<SourceFile>, Vec<Problem>) {
         }
     }
     (files, unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_from_a_minute_to_half_an_hour() {
+        let minutes: Vec<u64> = (0..9).map(|n| backoff(n).as_secs() / 60).collect();
+        assert_eq!(minutes, [1, 1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
+    }
 }

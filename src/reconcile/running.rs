@@ -1,6 +1,11 @@
 //! Performs plans: starts runs, makes durable what lands, and sees to the documents once a run is over.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -8,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Handle, Inner,
-    state::{ActiveRun, ImageFinished, ImageOutcome, places},
+    state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
 use crate::{
     copy::{self, Engine, Event, Failed, Larder, Limits},
     model::{
-        image::{Digest, Repository, Tag},
+        image::{Digest, Reference, Repository, Tag},
         imageset::SetName,
         manifest::Manifest,
         mirrored::Landed,
@@ -90,7 +95,7 @@ impl Handle {
             failures: vec![],
             message: String::new(),
         };
-        let (id, sender, cancel) = {
+        let (id, sender, cancel, resolved) = {
             let mut state = inner.state();
             if let Some(active) = state.sets.get(&set).and_then(|s| s.active.clone()) {
                 let same = state
@@ -106,6 +111,18 @@ impl Handle {
             if inner.stop.is_cancelled() {
                 return Err(Error::Stopping);
             }
+            let known = state.sets.get(&set);
+            if known.is_none_or(|s| s.document.as_deref() != Some(&plan.document)) {
+                return Err(Error::Stale {
+                    id: plan.plan.id.clone(),
+                    why: format!("image set {set} says something else by now"),
+                    set,
+                });
+            }
+            // A run keeps what its plan meant, whatever the directory says by its end.
+            let resolved = known
+                .and_then(|s| s.resolved.clone())
+                .filter(|r| r.document == plan.document);
             let id = run_id(now, plan, |id| {
                 state.active.contains_key(id) || matches!(inner.store.run(id), Ok(Some(_)))
             });
@@ -126,14 +143,14 @@ impl Handle {
             let set_state = state.sets.entry(set.clone()).or_default();
             set_state.active = Some(id.clone());
             set_state.record.run = Some(id.clone());
-            (id, sender, cancel)
+            (id, sender, cancel, resolved)
         };
         tracing::info!(image_set = %set, run = %id, plan = %plan.plan.id.short(), images = plan.plan.steps.len(), bytes = plan.plan.bytes(), "run started");
         let handle = self.clone();
         let plan = plan.clone();
         inner
             .tracker
-            .spawn(async move { handle.perform(plan, sender, cancel).await });
+            .spawn(async move { handle.perform(plan, resolved, sender, cancel).await });
         inner.touch();
         Ok(id)
     }
@@ -141,6 +158,7 @@ impl Handle {
     async fn perform(
         &self,
         plan: Arc<PlanRecord>,
+        resolved: Option<Arc<Resolved>>,
         run: watch::Sender<RunRecord>,
         cancel: CancellationToken,
     ) {
@@ -148,6 +166,9 @@ impl Handle {
         let id = first.id.clone();
         if let Err(error) = self.inner.save_run(&first).await {
             tracing::error!(run = %id, %error, "the run could not be written down");
+        }
+        if let Err(error) = self.inner.save_plan_of(&plan, &first).await {
+            tracing::error!(run = %id, %error, "the plan's run could not be written down");
         }
         let mut performance = Performance {
             inner: &self.inner,
@@ -163,7 +184,12 @@ impl Handle {
         let Performance {
             failed, trouble, ..
         } = performance;
-        self.conclude(&plan, &run, failed, trouble, cancel.is_cancelled())
+        let copied = Copied {
+            failed,
+            trouble,
+            cancelled: cancel.is_cancelled(),
+        };
+        self.conclude(&plan, resolved.as_deref(), &run, copied)
             .await;
     }
 
@@ -171,17 +197,21 @@ impl Handle {
     async fn conclude(
         &self,
         plan: &Arc<PlanRecord>,
+        resolved: Option<&Resolved>,
         run: &watch::Sender<RunRecord>,
-        failed: Vec<(usize, Failed)>,
-        trouble: Option<Error>,
-        cancelled: bool,
+        copied: Copied,
     ) {
+        let Copied {
+            failed,
+            trouble,
+            cancelled,
+        } = copied;
         let inner = &self.inner;
         let set = &plan.plan.set;
         let failures = failures(&plan.plan.steps, &failed);
         let stopped = failed.iter().any(|(_, f)| f.stopped);
         // Another revision may have come along meanwhile; what landed counts all the same, what is told is this plan's.
-        let published = inner.publish(set, plan).await;
+        let published = inner.publish(set, resolved).await;
         let done = run.borrow().progress.images_done;
         let (state, message) = match (trouble, published) {
             (Some(error), _) => (RunState::Failed, error.to_string()),
@@ -208,21 +238,29 @@ impl Handle {
                 ),
             ),
         };
-        let mut record = run.borrow().clone();
-        record.state = state;
-        record.finished = Some(Timestamp::now());
-        record.failures = failures;
-        record.message = message;
-        record.progress.eta_seconds = None;
+        run.send_modify(|record| {
+            record.state = state;
+            record.finished = Some(Timestamp::now());
+            record.failures = failures;
+            record.message = message;
+            record.progress.eta_seconds = None;
+        });
+        let record = run.borrow().clone();
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         let _ = inner.save_run(&record).await;
-        inner.note_run(plan, &record).await;
-        // Told last: who has heard that it ended finds it so in status too.
-        run.send_replace(record.clone());
+        inner.note_run(plan, resolved, &record).await;
         inner.state().active.remove(&record.id);
+        self.after_run(set, plan, &record);
+        // Only now: a plan made during the run is not shown as one that waits when another is due.
         inner.touch();
-        self.after_run(set, &record);
     }
+}
+
+/// What copying came to.
+struct Copied {
+    failed: Vec<(usize, Failed)>,
+    trouble: Option<Error>,
+    cancelled: bool,
 }
 
 /// A run while it is copied.
@@ -260,7 +298,10 @@ impl Performance<'_> {
             stop: cancel,
             abandon: self.inner.abandon.clone(),
         };
-        let donors = copy::donors(self.steps, &self.inner.mirrored(), engine.larder.as_ref());
+        let donors = match self.donors(engine.larder.clone()).await {
+            Ok(donors) => donors,
+            Err(error) => return self.trouble = Some(error),
+        };
         let (events, mut inbox) = mpsc::channel(1024);
         let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
         let mut flush = tokio::time::interval(FLUSH_AFTER);
@@ -276,7 +317,18 @@ impl Performance<'_> {
         self.flush().await;
         if let Err(error) = copying.await {
             tracing::error!(%error, "the copy ended unexpectedly");
+            self.trouble.get_or_insert(Error::Task(error));
         }
+    }
+
+    /// Looks up what the mirror has of the plan's blobs, where reading a manifest an image may block.
+    async fn donors(
+        &self,
+        larder: Arc<dyn Larder>,
+    ) -> Result<HashMap<Digest, Vec<Repository>>, Error> {
+        let (inner, steps) = (self.inner.clone(), self.steps.to_vec());
+        let look = move || copy::donors(&steps, &inner.mirrored(), larder.as_ref());
+        Ok(tokio::task::spawn_blocking(look).await?)
     }
 
     async fn take(&mut self, event: Event) {
@@ -301,16 +353,20 @@ impl Performance<'_> {
                 self.progress(|p| p.images_skipped += 1);
                 self.tell(number, ImageOutcome::Skipped, String::new());
             }
+            Event::Failed(number, failed) if failed.stopped => {
+                self.progress(|p| p.images_skipped += 1);
+                self.tell(number, ImageOutcome::Skipped, String::new());
+                self.failed.push((number, failed));
+            }
             Event::Failed(number, failed) => {
-                if !failed.stopped {
-                    tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
-                }
+                tracing::warn!(image = %self.steps[number].image.source_reference(), cause = %failed.cause, "image failed");
                 self.progress(|p| p.images_failed += 1);
                 self.tell(number, ImageOutcome::Failed, failed.cause.clone());
                 self.failed.push((number, failed));
             }
         }
     }
+
 
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
         let elapsed = self.began.elapsed().as_secs_f64();
@@ -362,25 +418,30 @@ impl Performance<'_> {
     }
 }
 
-/// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own.
+/// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own, nor
+/// is what was not begun since the run was stopped.
 fn failures(steps: &[Step], failed: &[(usize, Failed)]) -> Vec<RunFailure> {
-    let mut failed: Vec<&(usize, Failed)> = failed.iter().collect();
-    failed.sort_by_key(|(number, _)| *number);
-    let numbers: HashSet<usize> = failed.iter().map(|(number, _)| *number).collect();
-    let depends = |f: &Failed| f.because_of.iter().any(|n| numbers.contains(n));
+    let failed: BTreeMap<usize, &Failed> = failed
+        .iter()
+        .filter(|(_, f)| !f.stopped)
+        .map(|(number, f)| (*number, f))
+        .collect();
+    let source = |number: usize| steps[number].image.source_reference().to_string();
+    let mut dependents: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (number, f) in &failed {
+        for cause in &f.because_of {
+            dependents.entry(*cause).or_default().push(source(*number));
+        }
+    }
     failed
         .iter()
-        .filter(|(_, f)| !depends(f))
+        .filter(|(_, f)| !f.because_of.iter().any(|n| failed.contains_key(n)))
         .map(|(number, f)| RunFailure {
-            image: steps[*number].image.source_reference().to_string(),
+            image: source(*number),
             target: steps[*number].image.target_reference().to_string(),
             cause: f.cause.clone(),
             attempts: f.attempts,
-            dependents: failed
-                .iter()
-                .filter(|(_, other)| other.because_of.contains(number))
-                .map(|(other, _)| steps[*other].image.source_reference().to_string())
-                .collect(),
+            dependents: dependents.remove(number).unwrap_or_default(),
         })
         .collect()
 }
@@ -403,10 +464,22 @@ impl Inner {
             .await
     }
 
+    /// Notes in a plan which run performs it, so that who looks at the plan can watch.
+    async fn save_plan_of(&self, plan: &PlanRecord, run: &RunRecord) -> Result<(), Error> {
+        let begun = PlanRecord {
+            run: Some(run.id.clone()),
+            ..plan.clone()
+        };
+        let keep = self.settings.keep_plans;
+        self.on_store(move |store| store.put_plan(&begun, keep))
+            .await
+    }
+
     /// Remembers how a run left its image set and its plan.
-    async fn note_run(&self, plan: &Arc<PlanRecord>, run: &RunRecord) {
+    async fn note_run(&self, plan: &Arc<PlanRecord>, resolved: Option<&Resolved>, run: &RunRecord) {
         let set = &plan.plan.set;
-        let whole = run.state == RunState::Succeeded;
+        // What was left out since it is not wanted any more leaves a plan that was not applied as it stands.
+        let whole = run.state == RunState::Succeeded && run.progress.images_skipped == 0;
         let applied = PlanRecord {
             applied: whole,
             run: Some(run.id.clone()),
@@ -431,32 +504,30 @@ impl Inner {
                 state.plan = Some(Arc::new(applied));
             }
         });
-        if whole {
-            self.note_applied(plan);
+        match whole {
+            true => self.note_applied(plan, resolved),
+            false => self.save_set(set),
         }
-        self.save_set(set);
     }
 
-    /// Remembers that the mirror and the documents stand for a plan.
-    pub(super) fn note_applied(&self, plan: &PlanRecord) {
+    /// Remembers that the mirror and the documents stand for a plan, and for what it meant.
+    pub(super) fn note_applied(&self, plan: &PlanRecord, resolved: Option<&Resolved>) {
         let set = &plan.plan.set;
+        let resolved = resolved.filter(|r| r.document == plan.document);
         self.with_set(set, |state| {
+            // A later revision that says the same stands for it too.
+            let revision = match state.document.as_ref() == Some(&plan.document) {
+                true => state.observed.clone(),
+                false => plan.plan.revision.clone(),
+            };
             state.record.applied_document = Some(plan.document.clone());
-            state.record.applied_revision = Some(plan.plan.revision.clone());
-            state.record.pins = plan.pins.clone();
-            let resolved = state
-                .resolution()
-                .filter(|r| r.document == plan.document)
-                .cloned();
+            state.record.applied_revision = Some(revision);
+            state.record.pins = pins_after(&state.record.pins, plan);
+            state.record.unwanted = plan.plan.unwanted.clone();
             if let Some(resolved) = resolved {
                 let kept = keep_stalled(&state.record.wanted, &resolved.desired.images, plan);
-                state.record.wanted = resolved
-                    .desired
-                    .images
-                    .iter()
-                    .cloned()
-                    .chain(kept)
-                    .collect();
+                let now = resolved.desired.images.iter().cloned();
+                state.record.wanted = now.chain(kept).collect();
             }
             state.setbacks = 0;
             if state
@@ -471,27 +542,32 @@ impl Inner {
     }
 }
 
+/// What tags and channels mean to a plan that was applied. One that could not be read keeps the meaning it had, so that where
+/// it moved meanwhile is told once it can be read again.
+fn pins_after(before: &BTreeMap<String, String>, plan: &PlanRecord) -> BTreeMap<String, String> {
+    let mut pins = plan.pins.clone();
+    if !plan.plan.unresolved.is_empty() {
+        for (subject, meant) in before {
+            pins.entry(subject.clone()).or_insert_with(|| meant.clone());
+        }
+    }
+    pins
+}
+
 /// Of what was wanted before, what an entry stands for that cannot be resolved now: it stays wanted.
 fn keep_stalled(
     before: &[crate::model::desired::Wanted],
     now: &[crate::model::desired::Wanted],
     plan: &PlanRecord,
 ) -> Vec<crate::model::desired::Wanted> {
-    let now: HashSet<(Repository, Tag, Digest)> = places(now);
-    let gone: HashSet<String> = plan
-        .plan
-        .unwanted
-        .iter()
-        .map(|u| u.target.to_string())
-        .collect();
+    let now: HashSet<(&Repository, &Tag)> = now.iter().map(|w| (&w.target, &w.tag)).collect();
+    let gone: HashSet<&Reference> = plan.plan.unwanted.iter().map(|u| &u.target).collect();
     before
         .iter()
-        .filter(|w| !now.contains(&(w.target.clone(), w.tag.clone(), w.digest.clone())))
-        .filter(|w| !gone.contains(&w.target_reference().to_string()))
-        .filter(|w| {
-            !now.iter()
-                .any(|(target, tag, _)| *target == w.target && *tag == w.tag)
-        })
+        .filter(|w| !now.contains(&(&w.target, &w.tag)) && !gone.contains(&w.target_reference()))
         .cloned()
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,27 +169,25 @@ impl SetState {
     }
 }
 
-/// What every other image set claims in the mirror.
-pub(super) fn claims(sets: &BTreeMap<SetName, SetState>, but: &SetName) -> Claims {
+/// What every other image set claims of the places that `wanted` has.
+pub(super) fn claims(
+    sets: &BTreeMap<SetName, SetState>,
+    but: &SetName,
+    wanted: &[Wanted],
+) -> Claims {
+    let places: HashSet<(&Repository, &Tag)> = wanted.iter().map(|w| (&w.target, &w.tag)).collect();
     let others = sets
         .iter()
         .filter(|(name, state)| *name != but && !state.removed);
     others
         .flat_map(|(name, state)| state.wants().iter().map(move |w| (name, w)))
+        .filter(|(_, w)| places.contains(&(&w.target, &w.tag)))
         .map(|(name, w)| {
             (
                 (w.target.clone(), w.tag.clone()),
                 (name.clone(), w.source.clone(), w.digest.clone()),
             )
         })
-        .collect()
-}
-
-/// The places that an image set wants filled, to tell whether a step is still wanted.
-pub(super) fn places(wanted: &[Wanted]) -> HashSet<(Repository, Tag, crate::model::image::Digest)> {
-    wanted
-        .iter()
-        .map(|w| (w.target.clone(), w.tag.clone(), w.digest.clone()))
         .collect()
 }
 

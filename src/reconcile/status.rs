@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::state::{SetState, State};
 use crate::model::{
     imageset::Severity,
-    record::{Condition, Pending, RunState},
+    record::{Condition, Pending, PlanRecord, RunRecord, RunState},
 };
 
 /// One statement, before it is known since when it holds.
@@ -123,10 +123,15 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         } else {
             format!("{}: ", first.path)
         };
+        let hint = if first.hint.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", first.hint)
+        };
         causes.push(cause(
             "Invalid",
-            "FileInvalid",
-            format!("{place}: {path}{}{more}", first.message),
+            "ImageSetInvalid",
+            format!("{place}: {path}{}{hint}{more}", first.message),
         ));
     }
     if let Some(failure) = &state.failure {
@@ -192,6 +197,19 @@ fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
             }
         }
     }
+    if let Some(plan) = unattended(state) {
+        let when = state.next_refresh.map_or_else(String::new, |at| {
+            format!(" at {}", at.strftime("%H:%M:%SZ"))
+        });
+        let short = plan.plan.id.short();
+        causes.push(cause(
+            "Waiting",
+            "NotApplied",
+            format!(
+                "plan {short} is applied when upstream is looked at again{when}; `imagesetd apply {short}` applies it now"
+            ),
+        ));
+    }
     if let Some(run) = state.last_run.as_ref().filter(|_| state.active.is_none()) {
         let reason = match run.state {
             RunState::Partial => "Partial",
@@ -211,6 +229,17 @@ fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
             format!("run {}: {}{first}", run.id, run.message),
         ));
     }
+}
+
+/// A plan that leaves something to do, waits for nobody and is not being applied: somebody only asked for it.
+fn unattended(state: &SetState) -> Option<&PlanRecord> {
+    let idle = state.active.is_none() && !state.busy && state.due.is_none();
+    // What a run left undone says so itself.
+    let fine = |run: &RunRecord| run.state == RunState::Succeeded;
+    let plan = state.plan.as_deref().filter(|p| {
+        Some(&p.document) == state.document.as_ref() && !p.applied && p.pending == Pending::No
+    })?;
+    (idle && state.last_run.as_ref().is_none_or(fine)).then_some(plan)
 }
 
 fn counted(more: usize, what: &str) -> String {
@@ -236,7 +265,11 @@ fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
                 r.state,
                 RunState::Partial | RunState::Failed | RunState::Interrupted
             )
-        });
+        })
+        || state
+            .plan
+            .as_ref()
+            .is_some_and(|p| p.plan.unresolved.iter().any(|u| u.transient));
     let mut claims = Vec::new();
     let ready = match &in_the_way {
         _ if state.active.is_some() => claim("Ready", false, "Copying", "a run is under way"),
@@ -247,7 +280,11 @@ fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
             "Planning",
             "what is wanted is being compared with the mirror",
         ),
-        None if state.plan.is_none() => {
+        None if state
+            .plan
+            .as_ref()
+            .is_none_or(|p| Some(&p.document) != state.document.as_ref()) =>
+        {
             claim("Ready", false, "Starting", "nothing has been planned yet")
         }
         None => claim(
@@ -286,3 +323,6 @@ fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
     claims.append(&mut causes);
     claims
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,11 +131,9 @@ async fn read_layer(
         if keep.as_mut().is_some_and(|k| !k.write(&piece)) {
             keep = None;
         }
-        // The reader may have seen enough; the rest is still wanted for keeping.
+        // The reader may have seen enough. The rest is wanted all the same: the last byte tells whether the layer is what its
+        // digest names, and what was read of another one must not be believed.
         listening = listening && pieces.send(piece).await.is_ok();
-        if !listening && keep.is_none() {
-            break;
-        }
     }
     drop(pieces);
     let scanned = finished(scanning.await, repository, layer)?;

@@ -32,6 +32,10 @@ const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 const SETS: TableDefinition<&str, &[u8]> = TableDefinition::new("image_sets");
 const PLANS: TableDefinition<&str, &[u8]> = TableDefinition::new("plans");
 const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs");
+/// Of each plan, whose it is and when it was made: a plan of a hundred thousand images is not read to know that.
+const PLAN_HEADS: TableDefinition<&str, &str> = TableDefinition::new("plan_heads");
+/// Of each run, whose it is; its id says when it began.
+const RUN_HEADS: TableDefinition<&str, &str> = TableDefinition::new("run_heads");
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -406,6 +410,9 @@ fn prepare(db: &Database, file: &str) -> Result<String, Error> {
         for table in [FACTS, SETS, PLANS, RUNS] {
             write.open_table(table).map_err(access)?;
         }
+        for table in [PLAN_HEADS, RUN_HEADS] {
+            write.open_table(table).map_err(access)?;
+        }
         lineage.unwrap_or_default()
     };
     write.commit().map_err(access)?;
@@ -461,6 +468,39 @@ mod tests {
             store.mirrored().unwrap().tag(&a, &"v1".parse().unwrap()),
             None
         );
+    }
+
+    #[test]
+    fn runs_of_one_second_are_listed_as_they_began() {
+        use crate::model::{
+            imageset::SetName,
+            plan::PlanId,
+            record::{Progress, RunRecord, RunState, Trigger},
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let run = |id: &str, millis: i64| RunRecord {
+            id: id.to_owned(),
+            set: SetName("app".to_owned()),
+            plan: PlanId("0".repeat(64)),
+            revision: "main@sha1:1d2c".to_owned(),
+            state: RunState::Succeeded,
+            trigger: Trigger::Commit,
+            started: jiff::Timestamp::from_millisecond(millis).unwrap(),
+            finished: None,
+            progress: Progress::default(),
+            failures: vec![],
+            message: String::new(),
+        };
+        let (first, second) = (
+            run("19700101T000001Z-ffffff", 1_100),
+            run("19700101T000001Z-000000", 1_900),
+        );
+        store.put_run(&second, 2).unwrap();
+        store.put_run(&first, 2).unwrap();
+        assert_eq!(store.runs().unwrap(), [first, second.clone()]);
+        store.put_run(&second, 1).unwrap();
+        assert_eq!(store.runs().unwrap(), [second], "the older one goes first");
     }
 
     #[test]

@@ -116,11 +116,16 @@ async fn create(arguments: Create) -> Result<Exit, Failure> {
         Form::Markdown => output::print(&markdown::answer(&answer))?,
         Form::Text => output::print(&answer_text(&answer, &ids(&mut client).await))?,
     }
-    Ok(if answer.unplanned.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Precondition
-    })
+    Ok(exit_of(&answer))
+}
+
+/// Where several image sets could not be planned, the higher code counts: what may pass by itself, then credentials, then files.
+fn exit_of(answer: &CreatePlanResponse) -> Exit {
+    let exits = answer
+        .unplanned
+        .iter()
+        .map(|unplanned| Exit::of_unplanned(&unplanned.reason));
+    exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done)
 }
 
 fn sent(file: files::Given) -> Result<File, Failure> {

@@ -17,11 +17,11 @@ pub fn plan(plan: &Plan, short: &str) -> String {
 
 /// Returns the plan as text, for those who apply it at once or cannot.
 pub fn preview(plan: &Plan, short: &str) -> String {
-    let mut text = format!(
-        "Plan {short} for {} at {}\n",
-        plan.image_set,
-        text::revision(&plan.revision)
-    );
+    let of = match plan.pending_reason() {
+        PendingReason::Preview => ", of the files given".to_owned(),
+        _ => format!(" at {}", text::revision(&plan.revision)),
+    };
+    let mut text = format!("Plan {short} for {}{of}\n", plan.image_set);
     text += &images(plan);
     let moved = plan.moved.iter().map(|m| {
         format!(
@@ -66,23 +66,27 @@ pub fn preview(plan: &Plan, short: &str) -> String {
         .map(|update| update.risks.len() as u64)
         .sum();
     text += &section("Conditional updates on the path", conditional, risks);
-    text += &section("Documents", plan.documents.iter().map(document), u64::MAX);
-    text += &nodes(plan.node_impact.as_ref());
+    if !changes_nothing(plan) {
+        text += &section("Documents", plan.documents.iter().map(document), u64::MAX);
+        text += &nodes(plan.node_impact.as_ref());
+    }
     text + &section("Know", warnings(plan).into_iter(), u64::MAX)
 }
 
 fn images(plan: &Plan) -> String {
     let mut text = match plan.step_count {
         0 => format!(
-            "\n  Nothing to copy: {} of {} mirrored\n",
+            "\n  Nothing to copy: {} of {} {} mirrored\n",
             plan.unchanged_count,
-            text::count(plan.wanted_count, "image")
+            text::count(plan.wanted_count, "image"),
+            are(plan.wanted_count)
         ),
         steps => format!(
-            "\n  {} to copy, {} of {} mirrored already\n",
+            "\n  {} to copy, {} of {} {} mirrored already\n",
             text::count(steps, "image"),
             plan.unchanged_count,
-            plan.wanted_count
+            plan.wanted_count,
+            are(plan.wanted_count)
         ),
     };
     let kinds: Vec<_> = plan
@@ -106,6 +110,10 @@ fn images(plan: &Plan) -> String {
         text.push('\n');
     }
     text
+}
+
+fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// Returns what people call images of a kind.
@@ -197,6 +205,9 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
 fn outlook(plan: &Plan, short: &str) -> String {
     let run = &plan.run_id;
     match plan.freshness() {
+        Freshness::Applied | Freshness::Fresh | Freshness::Unspecified if changes_nothing(plan) => {
+            nothing_to_do(plan)
+        }
         Freshness::Applied => "It has been applied.\n".to_owned(),
         Freshness::Running => {
             format!("It is being applied; to watch it:\n  imagesetd runs watch {run}\n")
@@ -205,15 +216,21 @@ fn outlook(plan: &Plan, short: &str) -> String {
             "A preview: it is applied once these files are in the watched directory.\n".to_owned()
         }
         Freshness::Stale => format!("It is stale: {}\n", plan.stale_reason),
-        Freshness::Fresh | Freshness::Unspecified if changes_nothing(plan) => {
-            "Nothing to do.\n".to_owned()
-        }
         Freshness::Fresh | Freshness::Unspecified => {
             format!(
                 "{}To apply it:\n  imagesetd apply {short}\n",
                 waits(plan.pending_reason())
             )
         }
+    }
+}
+
+/// Returns why a plan has nothing to apply: all is mirrored, or what is not cannot be now.
+fn nothing_to_do(plan: &Plan) -> String {
+    match plan.unresolved_count {
+        0 => "Nothing to do.\n".to_owned(),
+        _ => "Nothing can be done now; what cannot be mirrored is tried again by itself.\n"
+            .to_owned(),
     }
 }
 
@@ -280,7 +297,7 @@ mod tests {
         let mut wanted = String::from(
             "Plan 4f1c9a for prod/ocp-4.13 at main@sha1:0123456789ab
 
-  189 images to copy, 2 of 191 mirrored already
+  189 images to copy, 2 of 191 are mirrored already
      release components  187  17.9 GiB
      releases            1    300 MiB
      additional images   1    12.0 MiB
@@ -337,7 +354,38 @@ It waits for a person: this image set is applied by hand. To apply it:
         };
         assert_eq!(
             plan(&empty, "4f1c9a"),
-            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images mirrored\n\nNothing to do.\n"
+            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images are mirrored\n\nNothing to do.\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_mirrored_is_never_called_applied() {
+        let stuck = Plan {
+            image_set: "a".to_owned(),
+            revision: "r".to_owned(),
+            wanted_count: 2,
+            unchanged_count: 1,
+            unresolved_count: 1,
+            unresolved: vec![crate::grpc::v1::Unresolved {
+                subject: "quay.io/gone:1".to_owned(),
+                reason: "there is no such tag".to_owned(),
+                transient: false,
+            }],
+            freshness: Freshness::Applied.into(),
+            ..Plan::default()
+        };
+        assert_eq!(
+            plan(&stuck, "4f1c9a"),
+            "\
+Plan 4f1c9a for a at r
+
+  Nothing to copy: 1 of 2 images are mirrored
+
+Cannot be mirrored now; what the mirror has of it stays
+  quay.io/gone:1: there is no such tag
+
+Nothing can be done now; what cannot be mirrored is tried again by itself.
+"
         );
     }
 

@@ -72,7 +72,6 @@ pub fn plan_summary(view: &PlanView) -> v1::Plan {
     } = &*view.record;
     let (freshness, stale_reason) = freshness(&view.freshness);
     let steps = plan.steps.len() as u64;
-    let wanted = plan.wanted as u64;
     v1::Plan {
         id: plan.id.to_string(),
         image_set: plan.set.to_string(),
@@ -84,8 +83,8 @@ pub fn plan_summary(view: &PlanView) -> v1::Plan {
         stale_reason,
         pending_reason: self::pending(*pending).into(),
         run_id: run.clone().unwrap_or_default(),
-        wanted_count: wanted,
-        unchanged_count: wanted.saturating_sub(steps),
+        wanted_count: plan.wanted as u64,
+        unchanged_count: plan.held as u64,
         step_count: steps,
         bytes: plan.bytes(),
         bytes_present: plan.bytes_kept(),

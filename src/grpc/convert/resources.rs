@@ -75,7 +75,12 @@ pub fn retired(retired: &Retired) -> v1::RetireResourcesResponse {
             .iter()
             .flat_map(|change| retired_rules(change, &retired.before))
             .collect(),
-        documents: retired.documents.iter().map(document_change).collect(),
+        documents: retired
+            .documents
+            .iter()
+            .filter(|change| change.before != change.after)
+            .map(document_change)
+            .collect(),
         node_impact: Some(node_impact(&retired.impact)),
     }
 }

@@ -1,0 +1,96 @@
+//! From nothing to a daemon that mirrors, and what keeps a second one from starting.
+
+use std::fs;
+
+use crate::site::{Site, condition, find, image_set};
+
+#[test]
+fn settings_of_init_start_and_a_commit_is_mirrored() {
+    let mut site = Site::new();
+    let images = site.publish_simple(&["team/a", "team/b"]);
+    let target = format!("{}/ocp", site.mirror.address());
+    let (directory, state) = (site.directory(), site.folder().join("state"));
+    let config = site.settings();
+    let init = [
+        "init",
+        "--mirror",
+        &target,
+        "--directory",
+        directory.to_str().unwrap(),
+        "--state",
+        state.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let said = site.text(&init);
+    assert!(said.contains("make the directory: mkdir -p"), "{said}");
+    let again = site.cli(&init);
+    assert_eq!(again.code, 3, "{again:?}");
+    assert!(again.stderr.contains("--force overwrites it"), "{again:?}");
+
+    let check = ["serve", "--config", config.to_str().unwrap(), "--check"];
+    let checked = site.cli(&check);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(checked.stderr.contains("warning: "), "{checked:?}");
+    assert!(checked.stdout.contains("settings are valid"), "{checked:?}");
+
+    // Root is given the system's socket, which a test leaves alone.
+    let text = fs::read_to_string(&config).unwrap();
+    let socket = format!("unix://{}", site.socket().display());
+    let own = format!("unix://{}/imagesetd.sock", state.display());
+    let text = text.replace("unix:///run/imagesetd/imagesetd.sock", &socket);
+    let text = text.replace(&own, &socket) + &site.registries();
+    fs::write(&config, text).unwrap();
+
+    let repo = site.repo();
+    site.serve();
+    let commit = repo.commit(&[("prod/app.yaml", &image_set(&images))]);
+    let status = site.ready(&commit);
+    let set = find(&status, "prod/app").unwrap();
+    let revision = format!("main@sha1:{commit}");
+    assert_eq!(status["daemon"]["revision"], revision);
+    assert_eq!(set["observed_revision"], revision);
+    assert_eq!(set["applied_revision"], revision);
+    assert_eq!(
+        (&set["images_wanted"], &set["images_mirrored"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(
+        condition(set, "Ready"),
+        Some(format!("the mirror holds {revision}").as_str())
+    );
+    assert!(site.mirrored("team/a", "1").is_some());
+    let documents = fs::read_dir(state.join("resources")).unwrap().count();
+    assert!(documents > 0);
+    assert_eq!(site.cli(&check).code, 0);
+}
+
+#[test]
+fn a_second_daemon_is_refused_by_the_socket_and_by_the_state() {
+    let mut site = Site::new();
+    site.repo();
+    site.start("");
+    site.until("an answer", |_| true);
+    let config = site.settings().display().to_string();
+    let serve = ["serve", "--config", &config];
+
+    let refused = site.cli(&serve);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    let socket = site.socket().display().to_string();
+    assert!(refused.stderr.contains(&socket), "{refused:?}");
+
+    let text = fs::read_to_string(site.settings()).unwrap();
+    let other = site.folder().join("other.yaml");
+    let text = text.replace(&socket, &format!("{socket}2"));
+    for folder in ["resources", "state"] {
+        fs::write(&other, text.replace("/resources\n", "/resources2\n")).unwrap();
+        if folder == "resources" {
+            fs::write(&other, &text).unwrap();
+        }
+        let refused = site.cli(&["serve", "--config", other.to_str().unwrap()]);
+        assert_eq!(refused.code, 3, "{refused:?}");
+        let taken = site.folder().join(folder).display().to_string();
+        assert!(refused.stderr.contains(&taken), "{refused:?}");
+    }
+    assert_eq!(site.cli(&["status"]).code, 0, "the first one is well");
+}

@@ -1,0 +1,33 @@
+//! The main job's content side through the real program: `imagesetd once` between real registries, judged by what lies in the
+//! mirror and by what both were asked.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../support/fixture.rs"]
+mod fixture;
+
+mod site;
+
+mod daemon;
+
+mod releases;
+
+mod bytes;
+
+mod adoption;
+
+mod sharing;
+
+mod platforms;
+
+mod additional;
+
+mod failures;
+
+mod interrupted;
+
+mod access;
+
+mod forms;
