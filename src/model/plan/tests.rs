@@ -395,6 +395,16 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         wanted("still:1", &x),
         of_release(Kind::Release, "ri:4", &x),
     ];
+    // What never landed cannot be left over.
+    let mut mirrored = Mirrored::default();
+    for image in &before {
+        let landed = (
+            image.target.clone(),
+            image.tag.clone(),
+            image.digest.clone(),
+        );
+        mirrored.apply(&Landed::Tag(landed.0, landed.1, landed.2));
+    }
     let stalled = |subject: &str| Unresolved {
         subject: subject.into(),
         reason: "it is gone".into(),
@@ -406,15 +416,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
             ..desired(&before[2..3])
         };
         let (pins, kept) = Default::default();
-        planned_after(
-            &now,
-            &Mirrored::default(),
-            &facts([&x]),
-            &before,
-            &pins,
-            &kept,
-        )
-        .unwanted
+        planned_after(&now, &mirrored, &facts([&x]), &before, &pins, &kept).unwanted
     };
     let gone = |place: &str| Unwanted {
         target: format!("m.lan/{place}").parse().unwrap(),
