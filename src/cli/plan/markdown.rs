@@ -198,7 +198,7 @@ mod tests {
         };
         let unplanned = Unplanned {
             image_set: "b".to_owned(),
-            reason: "IMAGE_SET_INVALID".to_owned(),
+            reason: "ImageSetInvalid".to_owned(),
             message: "b.yaml has 1 error".to_owned(),
         };
         let answer = CreatePlanResponse {
