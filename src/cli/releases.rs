@@ -52,10 +52,10 @@ pub struct ListArgs {
     #[arg(long)]
     pub channel: Option<String>,
     /// The lowest version; it need not be in the channel
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(long, value_name = "VERSION")]
     pub min: Option<Version>,
     /// The highest version; it need not be in the channel
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(long, value_name = "VERSION")]
     pub max: Option<Version>,
     /// The whole channel from its first version on
     #[arg(long)]
@@ -81,10 +81,10 @@ pub struct PathArgs {
     #[arg(long, value_name = "CHANNEL")]
     pub to_channel: Option<String>,
     /// The version to begin at
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(long, value_name = "VERSION")]
     pub from: Version,
     /// The version to end at
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(long, value_name = "VERSION")]
     pub to: Version,
     /// The architecture, for instance amd64, arm64 or multi
     #[arg(long, value_name = "ARCH", default_value = "amd64")]
@@ -112,11 +112,6 @@ pub struct ServiceArgs {
         hide_env_values = true
     )]
     pub update_url: Option<String>,
-}
-
-fn version(text: &str) -> Result<Version, &'static str> {
-    text.parse()
-        .map_err(|_| "three numbers, as in `4.17.1`, are expected")
 }
 
 fn channel_type(text: &str) -> ChannelType {
@@ -506,9 +501,6 @@ impl ListOutput {
         for unresolved in &self.unresolved {
             let _ = writeln!(text, "\nnot found out: {}", sentence(unresolved));
         }
-        for warning in &self.warnings {
-            let _ = writeln!(text, "\nwarning: {warning}");
-        }
         text
     }
 }
@@ -555,39 +547,5 @@ fn arch(given: &str) -> String {
         "x86_64" => "amd64".to_owned(),
         "aarch64" => "arm64".to_owned(),
         other => other.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_named_channel_needs_no_file() {
-        assert!(read_sets(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_may_not_be_meant_is_told_to_people_too() {
-        let list = ListOutput {
-            schema: 1,
-            releases: Vec::new(),
-            conditional: Vec::new(),
-            unresolved: Vec::new(),
-            warnings: vec!["a: `maxVersion` is not in the channel".to_owned()],
-        };
-        assert!(
-            list.text()
-                .ends_with("\nwarning: a: `maxVersion` is not in the channel\n")
-        );
-    }
-
-    #[test]
-    fn a_version_is_three_numbers() {
-        assert_eq!(version("4.16.1").unwrap(), Version::new(4, 16, 1));
-        assert_eq!(
-            version("4.16"),
-            Err("three numbers, as in `4.17.1`, are expected")
-        );
     }
 }

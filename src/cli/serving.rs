@@ -11,7 +11,6 @@ use crate::{
         failure::{Exit, Failure},
         output, problems,
         serve::{Arguments, LogFormat},
-        text,
     },
     daemon, gitops,
     grpc::convert,
@@ -112,9 +111,9 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
     say(&read.problems);
     let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
     output::print(&format!(
-        "{}: settings are valid; {} at {revision}{}\n",
+        "{}: settings are valid; {} image set(s) at {revision}{}\n",
         file.display(),
-        text::count(read.image_sets.len() as u64, "image set"),
+        read.image_sets.len(),
         if valid { "" } else { ", not all of them valid" }
     ))?;
     Ok(if valid {

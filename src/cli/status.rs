@@ -209,6 +209,16 @@ fn image_set(set: &ImageSetStatus) -> String {
     if let Some(progress) = &set.progress {
         text += &format!("  run {}: {}\n", set.run_id, watch::progress_line(progress));
     }
+    let waits = crate::cli::plan::text::waits(set.pending_reason()).trim_end();
+    if !waits.is_empty() {
+        text += &format!(
+            "  plan {}: {waits}\n",
+            set.plan_id.get(..12).unwrap_or(&set.plan_id)
+        );
+    }
+    if set.release_signatures_ignored {
+        text += "  release signatures are not verified: settings say so\n";
+    }
     for line in problems::text(&set.problems).lines() {
         text += &format!("  {line}\n");
     }
@@ -394,6 +404,8 @@ prod/ocp to mirror.lan:5000/ocp
    Reconciling  2026-11-24T03:00:48Z  Copying
   2 of 191 images mirrored, at main@sha1:1d2c; applied whole is main@sha1:0a0b
   run 9a3c: 50%, 0 of 3 images, 50 B of 100 B
+  plan 4f1c9a: It waits for a person: this image set is applied by hand.
+  release signatures are not verified: settings say so
   prod/ocp.yaml:2:1: warning: m
 "
         );

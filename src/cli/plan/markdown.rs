@@ -46,7 +46,7 @@ fn plan(plan: &Plan) -> String {
     let mut text = format!("### {}\n\n", escape(&plan.image_set));
     text += &match plan.step_count {
         0 => format!(
-            "Nothing to copy: {} of {} mirrored.\n",
+            "Nothing to copy: {} of {} are mirrored.\n",
             plan.unchanged_count,
             text::count(plan.wanted_count, "image")
         ),

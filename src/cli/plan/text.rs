@@ -297,7 +297,7 @@ mod tests {
         let mut wanted = String::from(
             "Plan 4f1c9a for prod/ocp-4.13 at main@sha1:0123456789ab
 
-  189 images to copy, 2 of 191 mirrored already
+  189 images to copy, 2 of 191 are mirrored already
      release components  187  17.9 GiB
      releases            1    300 MiB
      additional images   1    12.0 MiB
@@ -354,7 +354,7 @@ It waits for a person: this image set is applied by hand. To apply it:
         };
         assert_eq!(
             plan(&empty, "4f1c9a"),
-            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images mirrored\n\nNothing to do.\n"
+            "Plan 4f1c9a for a at r\n\n  Nothing to copy: 3 of 3 images are mirrored\n\nNothing to do.\n"
         );
     }
 
