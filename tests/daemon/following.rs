@@ -106,7 +106,7 @@ fn a_broken_file_stalls_its_own_image_set_until_it_is_repaired() {
 
     // Not YAML at all is no other.
     repo.commit(&[("a.yaml", "mirror: [\n")]);
-    let broken = site.until_set("a", "broken otherwise", |set| {
+    site.until_set("a", "broken otherwise", |set| {
         condition(set, "Stalled").is_some_and(|now| now != why)
     });
 

@@ -69,7 +69,7 @@ impl Gate {
         let alone = |door: &mut Door| door.waiting == 0;
         let patience = Duration::from_secs(20);
         let changed = &self.shared.changed;
-        let (_, waited) = changed.wait_timeout_while(door, patience, alone).unwrap();
+        let (_door, waited) = changed.wait_timeout_while(door, patience, alone).unwrap();
         assert!(!waited.timed_out(), "nobody came to the gate");
     }
 

@@ -70,6 +70,7 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
     );
     assert_eq!(site.documents(), now);
 
+    site.text(&["resources", "retire", "one", "--yes"]);
     let left = site.documents();
     assert!(!left.keys().any(|file| file.contains("one")), "{left:?}");
     assert!(
@@ -78,4 +79,5 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
     );
     assert!(site.mirrored("one/a", "1").is_some(), "content stays");
     let unknown = site.cli(&["resources", "retire", "nobody", "--dry-run"]);
+    assert_ne!(unknown.code, 0, "{unknown:?}");
 }

@@ -355,25 +355,34 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     ));
     let plan = planned(&desired(&images), &Mirrored::default(), &facts);
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
-    assert_eq!(
-        plan.unresolved,
-        [
-            Unresolved {
-                subject: "release 4.16.0 (amd64)".into(),
-                reason: format!(
-                    "its payload q.io/ri@{} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
-                    root.digest
-                ),
-                transient: false,
-            },
-            Unresolved {
-                subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
-                reason: "it is gone".into(),
-                transient: true,
-            }
-        ]
-    );
-    // A component that the payload names in a way nobody can read is missing just as well.
+    let withheld = Unresolved {
+        subject: "release 4.16.0 (amd64)".into(),
+        reason: format!(
+            "its payload q.io/ri@{} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
+            root.digest
+        ),
+        transient: false,
+    };
+    let gone = Unresolved {
+        subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
+        reason: "it is gone".into(),
+        transient: true,
+    };
+    assert_eq!(plan.unresolved, [withheld.clone(), gone]);
+    // One whose place another image claims is missing just as well.
+    let clash = Unresolved {
+        subject: "release 4.16.0 (amd64)".into(),
+        reason: "a and b would both land on c".into(),
+        transient: false,
+    };
+    let yielded = Desired {
+        unresolved: vec![clash.clone()],
+        ..desired(&images[1..])
+    };
+    let plan = planned(&yielded, &Mirrored::default(), &facts);
+    assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
+    assert_eq!(plan.unresolved, [clash, withheld]);
+    // So is one that the payload names in a way nobody can read.
     let unreadable = Desired {
         unresolved: vec![Unresolved {
             subject: "release 4.16.0 (amd64), component cli".into(),
@@ -393,6 +402,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         wanted("dropped:1", &x),
         wanted("stalled:1", &x),
         wanted("still:1", &x),
+        wanted("a:never", &x),
         of_release(Kind::Release, "ri:4", &x),
     ];
     // What never landed cannot be left over.
@@ -405,6 +415,11 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         );
         mirrored.apply(&Landed::Tag(landed.0, landed.1, landed.2));
     }
+    let facts = facts([&x]);
+    let mut mirrored = Mirrored::default();
+    // What never landed is nobody's to list.
+    let never = before.iter().filter(|w| w.tag.as_str() != "never");
+    never.for_each(|w| land(&mut mirrored, w, &facts));
     let stalled = |subject: &str| Unresolved {
         subject: subject.into(),
         reason: "it is gone".into(),
@@ -416,7 +431,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
             ..desired(&before[2..3])
         };
         let (pins, kept) = Default::default();
-        planned_after(&now, &mirrored, &facts([&x]), &before, &pins, &kept).unwanted
+        planned_after(&now, &mirrored, &facts, &before, &pins, &kept).unwanted
     };
     let gone = |place: &str| Unwanted {
         target: format!("m.lan/{place}").parse().unwrap(),
