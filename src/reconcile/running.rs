@@ -238,14 +238,12 @@ impl Handle {
                 ),
             ),
         };
-        run.send_modify(|record| {
-            record.state = state;
-            record.finished = Some(Timestamp::now());
-            record.failures = failures;
-            record.message = message;
-            record.progress.eta_seconds = None;
-        });
-        let record = run.borrow().clone();
+        let mut record = run.borrow().clone();
+        record.state = state;
+        record.finished = Some(Timestamp::now());
+        record.failures = failures;
+        record.message = message;
+        record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         let _ = inner.save_run(&record).await;
         inner.note_run(plan, resolved, &record).await;
@@ -253,6 +251,8 @@ impl Handle {
         self.after_run(set, plan, &record);
         // Only now: a plan made during the run is not shown as one that waits when another is due.
         inner.touch();
+        // Told last: who has heard that it ended finds it so in status too.
+        run.send_replace(record);
     }
 }
 
@@ -366,7 +366,6 @@ impl Performance<'_> {
             }
         }
     }
-
 
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
         let elapsed = self.began.elapsed().as_secs_f64();
