@@ -150,22 +150,18 @@ pub fn build(
     let (mut left, mut held) = (Vec::new(), 0);
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
-    let mut lost = unreadable(desired);
     for wanted in &desired.images {
         match look(wanted, mirrored, facts) {
             Look::Held => held += 1,
             Look::Lacking(manifests) => left.push((wanted, manifests)),
             Look::Needs(more) => needs.extend(more),
-            Look::Failed(failed) => {
-                *lost.entry(&wanted.unit).or_default() += 1;
-                unresolved.push(failed);
-            }
+            Look::Failed(failed) => unresolved.push(failed),
         }
     }
     if !needs.is_empty() {
         return Built::Missing(needs);
     }
-    unresolved.extend(withheld(&mut left, &lost));
+    withhold(&mut left, &mut unresolved);
     // Components before payloads: a payload's tag says that the release is whole.
     left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
     let steps = measure(&left, mirrored, basis.kept);
@@ -189,46 +185,27 @@ pub fn build(
     })
 }
 
-/// Counts by unit what a release names and nobody can make out.
-fn unreadable(desired: &Desired) -> BTreeMap<&str, usize> {
-    let payloads = desired.images.iter().filter(|w| w.kind == Kind::Release);
-    let parts = |unit: &str| {
-        let part = |u: &&Unresolved| {
-            let rest = u.subject.strip_prefix(unit);
-            rest.is_some_and(|rest| rest.starts_with(", "))
-        };
-        desired.unresolved.iter().filter(part).count()
+/// Takes out the payloads of releases of which something cannot be had, and says so of each: a release in the mirror is whole or
+/// absent.
+fn withhold(left: &mut Vec<(&Wanted, Vec<&Manifest>)>, unresolved: &mut Vec<Unresolved>) {
+    let stalled = |wanted: &Wanted, by: &[Unresolved]| {
+        wanted.kind == Kind::Release && by.iter().any(|u| u.stalls(&wanted.unit))
     };
-    payloads
-        .map(|payload| (payload.unit.as_str(), parts(&payload.unit)))
-        .filter(|(_, parts)| *parts > 0)
-        .collect()
-}
-
-/// Takes out the payloads of releases that cannot be whole, and says so of each.
-fn withheld(
-    left: &mut Vec<(&Wanted, Vec<&Manifest>)>,
-    lost: &BTreeMap<&str, usize>,
-) -> Vec<Unresolved> {
-    let lacks = |wanted: &Wanted| match wanted.kind {
-        Kind::Release => lost.get(wanted.unit.as_str()).copied(),
-        Kind::ReleaseComponent | Kind::Additional => None,
-    };
-    let told = left
+    let told: Vec<Unresolved> = left
         .iter()
-        .filter_map(|(wanted, _)| Some((wanted, lacks(wanted)?)));
-    let told = told.map(|(wanted, images)| Unresolved {
-        subject: wanted.unit.clone(),
-        reason: format!(
-            "its payload {} is not copied since {images} of its images cannot be: a release in the mirror is whole or absent",
-            wanted.source_reference()
-        ),
-        // The images say of themselves whether they may come back.
-        transient: false,
-    });
-    let told = told.collect();
-    left.retain(|(wanted, _)| lacks(wanted).is_none());
-    told
+        .filter(|(wanted, _)| stalled(wanted, unresolved))
+        .map(|(wanted, _)| Unresolved {
+            subject: wanted.unit.clone(),
+            reason: format!(
+                "its payload {} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
+                wanted.source_reference()
+            ),
+            // What it waits for says of itself whether it passes.
+            transient: false,
+        })
+        .collect();
+    left.retain(|(wanted, _)| !stalled(wanted, unresolved));
+    unresolved.extend(told);
 }
 
 /// Whether the mirror is known to hold an image under its tag, whole for its platforms.

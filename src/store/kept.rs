@@ -6,6 +6,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tempfile::NamedTempFile;
@@ -60,6 +61,21 @@ impl Kept {
     /// Lets go of a blob, for instance since it is in the mirror now.
     pub fn drop_blob(&self, digest: &Digest) {
         let _ = fs::remove_file(self.path(digest));
+    }
+
+    /// Lets go of blobs that were kept longer ago than `age`: plans that nobody applied, and releases that were in the mirror
+    /// already, leave theirs. Whoever needs one all the same downloads it again.
+    pub fn sweep(&self, age: Duration) {
+        let old = |path: &Path| {
+            let modified = fs::metadata(path).and_then(|meta| meta.modified());
+            modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age))
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if digest_of(&path).is_some() && old(&path) {
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Begins to keep a blob.
@@ -146,6 +162,29 @@ mod tests {
         assert_eq!(kept.all(), HashSet::from([digest.clone()]));
         kept.drop_blob(&digest);
         assert_eq!(kept.all(), HashSet::new());
+    }
+
+    #[test]
+    fn what_was_kept_long_ago_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::open(folder.path()).unwrap();
+        let keep = |content: &[u8], age: u64| {
+            let digest = Digest::of(content);
+            let mut writer = kept.writer(&digest).unwrap();
+            writer.write(content).unwrap();
+            assert!(writer.finish().unwrap());
+            let file = File::options()
+                .write(true)
+                .open(kept.file(&digest).unwrap())
+                .unwrap();
+            let then = std::time::SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(then).unwrap();
+            digest
+        };
+        keep(b"old", 7200);
+        let young = keep(b"young", 0);
+        kept.sweep(Duration::from_secs(3600));
+        assert_eq!(kept.all(), HashSet::from([young]));
     }
 
     #[test]

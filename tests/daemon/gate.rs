@@ -16,9 +16,16 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct Shared {
-    /// Of which repository the blobs wait.
-    held: Mutex<Option<String>>,
+    door: Mutex<Door>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Door {
+    /// How requests begin that wait.
+    held: Option<String>,
+    /// How many wait now.
+    waiting: usize,
 }
 
 impl Gate {
@@ -56,21 +63,36 @@ impl Gate {
         self.set(None);
     }
 
+    /// Returns once a request waits.
+    pub(crate) fn somebody_waits(&self) {
+        let door = self.shared.door.lock().unwrap();
+        let alone = |door: &mut Door| door.waiting == 0;
+        let patience = Duration::from_secs(20);
+        let changed = &self.shared.changed;
+        let (_, waited) = changed.wait_timeout_while(door, patience, alone).unwrap();
+        assert!(!waited.timed_out(), "nobody came to the gate");
+    }
+
     fn set(&self, held: Option<String>) {
-        *self.shared.held.lock().unwrap() = held;
+        self.shared.door.lock().unwrap().held = held;
         self.shared.changed.notify_all();
     }
 }
 
 impl Shared {
     fn wait(&self, head: &[u8]) {
-        let mut held = self.held.lock().unwrap();
-        while held
-            .as_ref()
-            .is_some_and(|held| head.starts_with(held.as_bytes()))
-        {
-            held = self.changed.wait(held).unwrap();
+        let is_held = |door: &mut Door| {
+            let held = door.held.as_ref();
+            held.is_some_and(|held| head.starts_with(held.as_bytes()))
+        };
+        let mut door = self.door.lock().unwrap();
+        if !is_held(&mut door) {
+            return;
         }
+        door.waiting += 1;
+        self.changed.notify_all();
+        let mut door = self.changed.wait_while(door, is_held).unwrap();
+        door.waiting -= 1;
     }
 }
 

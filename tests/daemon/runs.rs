@@ -101,13 +101,13 @@ fn a_cancelled_run_keeps_what_landed_and_the_next_completes_the_rest() {
         list["runs"][0]["state"] == "running"
     });
     let id = list["runs"][0]["id"].as_str().unwrap();
+    site.gate.somebody_waits();
     let cancelled = site.text(&["runs", "cancel", id]);
+    assert!(cancelled.contains("is asked to stop"), "{cancelled}");
     site.gate.open();
     let ended = waiting.wait_with_output().unwrap();
-        "{}{}",
-        String::from_utf8_lossy(&ended.stdout),
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!said.contains("failed"), "{said}");
     assert_eq!(ended.status.code(), Some(1));
     let run = site.json(&["runs", "show", id])["run"].clone();
     assert_eq!(run["state"], "cancelled");
@@ -174,6 +174,7 @@ fn an_image_that_is_taken_out_while_its_run_goes_on_is_not_started() {
         list["runs"][0]["state"] == "running"
     });
     let id = list["runs"][0]["id"].as_str().unwrap().to_owned();
+    site.gate.somebody_waits();
 
     let commit = repo.commit(&[("app.yaml", &image_set(&images[..2]))]);
     site.until_set("app", "the commit is taken in", |set| {

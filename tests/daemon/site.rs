@@ -290,7 +290,12 @@ impl Site {
     }
 
     /// Asks again and again until the answer is as wanted.
-    pub(crate) fn poll(&self, what: &str, arguments: &[&str], done: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn poll(
+        &self,
+        what: &str,
+        arguments: &[&str],
+        done: impl Fn(&Value) -> bool,
+    ) -> Value {
         let arguments = [arguments, &["--output", "json"]].concat();
         let begin = Instant::now();
         loop {

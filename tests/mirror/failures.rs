@@ -122,7 +122,7 @@ fn component_whose_manifest_is_gone_keeps_the_payload_out() {
         "5 images to copy, 0 of 7 are mirrored already",
         &release.components["etcd"].digest().to_string(),
         &format!(
-            "release 4.16.1 (amd64): its payload {} is not copied since 1 of its images cannot be",
+            "release 4.16.1 (amd64): its payload {} is not copied while an image of it cannot be",
             release.pull_spec
         ),
     ]);

@@ -357,11 +357,21 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
     assert_eq!(
         plan.unresolved,
-        [Unresolved {
-            subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
-            reason: "it is gone".into(),
-            transient: true,
-        }]
+        [
+            Unresolved {
+                subject: "release 4.16.0 (amd64)".into(),
+                reason: format!(
+                    "its payload q.io/ri@{} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
+                    root.digest
+                ),
+                transient: false,
+            },
+            Unresolved {
+                subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
+                reason: "it is gone".into(),
+                transient: true,
+            }
+        ]
     );
     // A component that the payload names in a way nobody can read is missing just as well.
     let unreadable = Desired {
@@ -385,6 +395,16 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         wanted("still:1", &x),
         of_release(Kind::Release, "ri:4", &x),
     ];
+    // What never landed cannot be left over.
+    let mut mirrored = Mirrored::default();
+    for image in &before {
+        let landed = (
+            image.target.clone(),
+            image.tag.clone(),
+            image.digest.clone(),
+        );
+        mirrored.apply(&Landed::Tag(landed.0, landed.1, landed.2));
+    }
     let stalled = |subject: &str| Unresolved {
         subject: subject.into(),
         reason: "it is gone".into(),
@@ -396,15 +416,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
             ..desired(&before[2..3])
         };
         let (pins, kept) = Default::default();
-        planned_after(
-            &now,
-            &Mirrored::default(),
-            &facts([&x]),
-            &before,
-            &pins,
-            &kept,
-        )
-        .unwanted
+        planned_after(&now, &mirrored, &facts([&x]), &before, &pins, &kept).unwanted
     };
     let gone = |place: &str| Unwanted {
         target: format!("m.lan/{place}").parse().unwrap(),
