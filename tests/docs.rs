@@ -1,9 +1,14 @@
-//! Keeps the pages together: a link between them leads to a page, and to a heading of it.
+//! Keeps the pages together: a link between them leads to a page, and to a heading of it. Keeps them complete: what people can
+//! write in the settings, type on the command line or call over gRPC stands in them.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use clap::CommandFactory;
+use imagesetd::cli::Cli;
 
 /// Returns the pages that people read.
 fn pages() -> Vec<PathBuf> {
@@ -85,4 +90,78 @@ fn link_to_a_missing_page_or_heading_is_named() {
     assert!(broken(&page, "#no-such-heading").is_some());
     assert_eq!(broken(&page, "#daily-use"), None);
     assert_eq!(broken(&page, "docs/install.md#state"), None);
+}
+
+/// Returns a file of the repository.
+fn text(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Returns those of `words` that `page` does not have as code.
+fn missing(page: &str, words: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    let words = words.into_iter().collect::<BTreeSet<_>>();
+    assert!(!words.is_empty());
+    words
+        .into_iter()
+        .filter(|word| !page.contains(&format!("`{word}`")))
+        .collect()
+}
+
+/// Returns the keys of the annotated example's top level, commented out or not.
+fn settings() -> Vec<String> {
+    let example = text("packaging/imagesetd.yaml");
+    let lines = example
+        .lines()
+        .map(|line| line.strip_prefix('#').unwrap_or(line));
+    let keys = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(k, _)| k);
+    let is_key =
+        |key: &&str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    keys.filter(is_key).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_the_settings_has_its_place() {
+    let keys = settings();
+    assert!(keys.contains(&"target".to_owned()) && keys.contains(&"retries".to_owned()));
+    assert_eq!(missing(&text("docs/settings.md"), keys), BTreeSet::new());
+}
+
+#[test]
+fn every_verb_is_named() {
+    let all: String = pages()
+        .iter()
+        .map(|page| fs::read_to_string(page).expect("a page is UTF-8"))
+        .collect();
+    let verbs = Cli::command();
+    let unnamed: Vec<_> = verbs
+        .get_subcommands()
+        .map(|verb| format!("imagesetd {}", verb.get_name()))
+        .filter(|line| !all.contains(line))
+        .collect();
+    assert_eq!(unnamed, Vec::<String>::new());
+}
+
+#[test]
+fn every_flag_of_oc_mirror_is_explained() {
+    let verbs = Cli::command();
+    let once = verbs.find_subcommand("once").expect("there is such a verb");
+    let flags = once
+        .get_arguments()
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
+    let page = text("docs/once.md");
+    let unnamed: Vec<_> = flags.filter(|flag| !page.contains(flag)).collect();
+    assert_eq!(unnamed, Vec::<String>::new());
+}
+
+#[test]
+fn every_call_is_listed() {
+    let proto = text("proto/imageset/v1/mirror.proto");
+    let calls = proto
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("rpc ")?.split_once('('))
+        .map(|(name, _)| name.to_owned());
+    assert_eq!(missing(&text("docs/api.md"), calls), BTreeSet::new());
 }

@@ -52,10 +52,10 @@ pub struct ListArgs {
     #[arg(long)]
     pub channel: Option<String>,
     /// The lowest version; it need not be in the channel
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     pub min: Option<Version>,
     /// The highest version; it need not be in the channel
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     pub max: Option<Version>,
     /// The whole channel from its first version on
     #[arg(long)]
@@ -81,10 +81,10 @@ pub struct PathArgs {
     #[arg(long, value_name = "CHANNEL")]
     pub to_channel: Option<String>,
     /// The version to begin at
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     pub from: Version,
     /// The version to end at
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     pub to: Version,
     /// The architecture, for instance amd64, arm64 or multi
     #[arg(long, value_name = "ARCH", default_value = "amd64")]
@@ -112,6 +112,11 @@ pub struct ServiceArgs {
         hide_env_values = true
     )]
     pub update_url: Option<String>,
+}
+
+fn version(text: &str) -> Result<Version, &'static str> {
+    text.parse()
+        .map_err(|_| "three numbers, as in `4.17.1`, are expected")
 }
 
 fn channel_type(text: &str) -> ChannelType {
@@ -500,6 +505,9 @@ impl ListOutput {
         text.push_str(&risks(&self.conditional));
         for unresolved in &self.unresolved {
             let _ = writeln!(text, "\nnot found out: {}", sentence(unresolved));
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "\nwarning: {warning}");
         }
         text
     }

@@ -11,6 +11,7 @@ use crate::{
         failure::{Exit, Failure},
         output, problems,
         serve::{Arguments, LogFormat},
+        text,
     },
     daemon, gitops,
     grpc::convert,
@@ -111,9 +112,9 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
     say(&read.problems);
     let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
     output::print(&format!(
-        "{}: settings are valid; {} image set(s) at {revision}{}\n",
+        "{}: settings are valid; {} at {revision}{}\n",
         file.display(),
-        read.image_sets.len(),
+        text::count(read.image_sets.len() as u64, "image set"),
         if valid { "" } else { ", not all of them valid" }
     ))?;
     Ok(if valid {

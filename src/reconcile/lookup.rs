@@ -40,7 +40,11 @@ impl Handle {
                 revision: state.observed.clone(),
                 inline: false,
             }),
-            None if state.removed => Err(self.no_set(&name.0, None)),
+            None if state.removed => Err(Error::NoSet {
+                name: name.0.clone(),
+                directory: self.inner.settings.directory.display().to_string(),
+                hint: " any more: its file went away".to_owned(),
+            }),
             None => Err(invalid(name, &state.problems)),
         })
     }
