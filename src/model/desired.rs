@@ -120,7 +120,10 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         desired: Desired::default(),
     };
     builder.releases(set);
-    for image in &set.additional_images {
+    let blocker = Blocker::new(&set.blocked_images);
+    // What is blocked by the name it was written with is not even asked for.
+    let asked = |image: &&AdditionalImage| !blocker.blocks(&[image.image.to_string()]);
+    for image in set.additional_images.iter().filter(asked) {
         builder.additional(image);
     }
     builder.unsupported(set);
@@ -128,7 +131,9 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         return Built::Missing(builder.needs);
     }
     let mut desired = builder.desired;
-    block(&mut desired, &set.blocked_images);
+    desired
+        .images
+        .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
     desired.unresolved.sort();
     desired.unresolved.dedup();
@@ -479,36 +484,43 @@ struct Root {
     entry: String,
 }
 
-/// Takes out what the set blocks, by its source or its place in the mirror.
-fn block(desired: &mut Desired, blocked: &[Blocked]) {
-    if blocked.is_empty() {
-        return;
+/// What a set blocks, by an image's source or its place in the mirror.
+struct Blocker {
+    patterns: Vec<Regex>,
+    exact: BTreeSet<String>,
+}
+
+impl Blocker {
+    fn new(blocked: &[Blocked]) -> Self {
+        let mut blocker = Blocker {
+            patterns: vec![],
+            exact: BTreeSet::new(),
+        };
+        for entry in blocked {
+            match entry {
+                // A set whose patterns cannot be read is not valid and never comes here.
+                Blocked::Pattern(text) => blocker.patterns.extend(pattern(text)),
+                Blocked::Exact(name) => {
+                    blocker.exact.insert(name.clone());
+                }
+            }
+        }
+        blocker
     }
-    let patterns: Vec<Regex> = blocked
-        .iter()
-        .filter_map(|b| match b {
-            // A set whose patterns cannot be read is not valid and never comes here.
-            Blocked::Pattern(text) => pattern(text).ok(),
-            Blocked::Exact(_) => None,
-        })
-        .collect();
-    let exact: BTreeSet<&str> = blocked
-        .iter()
-        .filter_map(|b| match b {
-            Blocked::Exact(name) => Some(name.as_str()),
-            Blocked::Pattern(_) => None,
-        })
-        .collect();
-    desired.images.retain(|wanted| {
-        let names = [
+
+    fn blocks(&self, names: &[String]) -> bool {
+        names
+            .iter()
+            .any(|n| self.exact.contains(n) || self.patterns.iter().any(|p| p.is_match(n)))
+    }
+
+    fn blocks_wanted(&self, wanted: &Wanted) -> bool {
+        self.blocks(&[
             wanted.source_reference().to_string(),
             wanted.source.at(wanted.digest.clone()).to_string(),
             wanted.target_reference().to_string(),
-        ];
-        !names
-            .iter()
-            .any(|n| exact.contains(n.as_str()) || patterns.iter().any(|p| p.is_match(n)))
-    });
+        ])
+    }
 }
 
 /// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked

@@ -233,7 +233,8 @@ impl Inner {
         render(&units, published, &options)
     }
 
-    /// The units of what every image set, but one, last had applied.
+    /// The units of every image set but one: what it last had applied, and what it wants and does not have, which gives no rule
+    /// but keeps others from saying NeverContactSource.
     fn units_of_all(&self, but: Option<&SetName>) -> Vec<Unit> {
         let mirrored = self.mirrored();
         let state = self.state();
@@ -242,16 +243,22 @@ impl Inner {
             .iter()
             .filter(|(name, set)| Some(*name) != but && !set.removed);
         let nothing = Facts::default();
-        others
-            .flat_map(|(name, set)| {
-                let facts = set.resolution().map_or(&nothing, |r| &r.facts);
-                units(name, &set.record.wanted, |image| {
-                    plan::holds(&mirrored, image, facts)
-                        || (!image.platforms.is_empty()
-                            && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
-                })
-            })
-            .collect()
+        let mut all = Vec::new();
+        for (name, set) in others {
+            let facts = set.resolution().map_or(&nothing, |r| &r.facts);
+            let held = |image: &Wanted| {
+                plan::holds(&mirrored, image, facts)
+                    || (!image.platforms.is_empty()
+                        && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
+            };
+            all.extend(units(name, &set.record.wanted, held));
+            if let Some(resolved) = set.resolution().filter(|_| set.is_usable()) {
+                let wanted = units(name, &resolved.desired.images, held);
+                all.extend(wanted.into_iter().filter(|unit| !unit.landed));
+                all.extend(lacking(name, &resolved.desired));
+            }
+        }
+        all
     }
 
     /// The rules, by file and source, that wanted images need.

@@ -373,7 +373,8 @@ impl Inner {
         self.changes.send_modify(|n| *n += 1);
     }
 
-    /// Takes in what landed: first durable, then believed.
+    /// Takes in what landed, and makes it durable. Should that fail, the run ends; what landed is found again, and a blob that is
+    /// believed in wrongly is told by the mirror when its manifest comes.
     async fn record_landed(&self, landed: Vec<Landed>) -> Result<(), Error> {
         if landed.is_empty() {
             return Ok(());

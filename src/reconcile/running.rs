@@ -18,6 +18,7 @@ use super::{
 use crate::{
     copy::{self, Engine, Event, Failed, Larder, Limits},
     model::{
+        desired::Wanted,
         image::{Digest, Reference, Repository, Tag},
         imageset::SetName,
         manifest::Manifest,
@@ -515,10 +516,36 @@ impl Inner {
                 state.plan = Some(Arc::new(applied));
             }
         });
-        match whole {
-            true => self.note_applied(plan, resolved),
-            false => self.save_set(set),
+        match run.state {
+            _ if whole => self.note_applied(plan, resolved),
+            RunState::Partial => self.note_partial(plan, resolved),
+            _ => self.save_set(set),
         }
+    }
+
+    /// Remembers what a run brought that left something out: what landed is this image set's, and what moves upstream from now
+    /// on moves without a commit.
+    fn note_partial(&self, plan: &PlanRecord, resolved: Option<&Resolved>) {
+        let set = &plan.plan.set;
+        let landed: Vec<Wanted> = {
+            let mirrored = self.mirrored();
+            let images = resolved.into_iter().flat_map(|r| &r.desired.images);
+            images
+                .filter(|w| mirrored.tag(&w.target, &w.tag) == Some(&w.digest))
+                .cloned()
+                .collect()
+        };
+        self.with_set(set, |state| {
+            state.record.applied_document = Some(plan.document.clone());
+            state.record.pins = pins_after(&state.record.pins, plan);
+            let before = std::mem::take(&mut state.record.wanted);
+            let taken: HashSet<_> = landed.iter().map(Wanted::target_reference).collect();
+            let kept = before
+                .into_iter()
+                .filter(|w| !taken.contains(&w.target_reference()));
+            state.record.wanted = kept.chain(landed.iter().cloned()).collect();
+        });
+        self.save_set(set);
     }
 
     /// Remembers that the mirror and the documents stand for a plan, and for what it meant.
@@ -566,11 +593,7 @@ fn pins_after(before: &BTreeMap<String, String>, plan: &PlanRecord) -> BTreeMap<
 }
 
 /// Of what was wanted before, what an entry stands for that cannot be resolved now: it stays wanted.
-fn keep_stalled(
-    before: &[crate::model::desired::Wanted],
-    now: &[crate::model::desired::Wanted],
-    plan: &PlanRecord,
-) -> Vec<crate::model::desired::Wanted> {
+fn keep_stalled(before: &[Wanted], now: &[Wanted], plan: &PlanRecord) -> Vec<Wanted> {
     let now: HashSet<(&Repository, &Tag)> = now.iter().map(|w| (&w.target, &w.tag)).collect();
     let gone: HashSet<&Reference> = plan.plan.unwanted.iter().map(|u| &u.target).collect();
     before

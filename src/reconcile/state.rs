@@ -169,26 +169,50 @@ impl SetState {
     }
 }
 
-/// What every other image set claims of the places that `wanted` has.
+/// What other image sets claim of the places that `wanted` has, and have a better claim to.
+///
+/// Who has had a place applied keeps it, else it goes by name: two sets that want one place come to the same answer whichever
+/// is planned first, and never take it from one another in turn.
 pub(super) fn claims(
     sets: &BTreeMap<SetName, SetState>,
     but: &SetName,
     wanted: &[Wanted],
 ) -> Claims {
-    let places: HashSet<(&Repository, &Tag)> = wanted.iter().map(|w| (&w.target, &w.tag)).collect();
+    let places: HashSet<Place<'_>> = wanted.iter().map(place).collect();
+    let mine = sets
+        .get(but)
+        .map_or_else(HashSet::new, |state| applied(state, &places));
     let others = sets
         .iter()
         .filter(|(name, state)| *name != but && !state.removed);
-    others
-        .flat_map(|(name, state)| state.wants().iter().map(move |w| (name, w)))
-        .filter(|(_, w)| places.contains(&(&w.target, &w.tag)))
-        .map(|(name, w)| {
-            (
-                (w.target.clone(), w.tag.clone()),
-                (name.clone(), w.source.clone(), w.digest.clone()),
-            )
-        })
-        .collect()
+    let mut claims = Claims::new();
+    for (name, state) in others {
+        let theirs = applied(state, &places);
+        let better = |place: &Place<'_>| match (theirs.contains(place), mine.contains(place)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => name < but,
+        };
+        for w in state.wants() {
+            if places.contains(&place(w)) && better(&place(w)) {
+                let claim = (name.clone(), w.source.clone(), w.digest.clone());
+                claims.insert((w.target.clone(), w.tag.clone()), claim);
+            }
+        }
+    }
+    claims
+}
+
+type Place<'a> = (&'a Repository, &'a Tag);
+
+fn place(wanted: &Wanted) -> Place<'_> {
+    (&wanted.target, &wanted.tag)
+}
+
+/// Which of `places` an image set has had applied.
+fn applied<'a>(state: &'a SetState, places: &HashSet<Place<'a>>) -> HashSet<Place<'a>> {
+    let held = state.record.wanted.iter().map(place);
+    held.filter(|place| places.contains(place)).collect()
 }
 
 /// A run under way, for those who follow it.
@@ -229,4 +253,59 @@ pub enum ImageOutcome {
     Failed,
     /// Nobody wanted it any more.
     Skipped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{desired::Kind, image::Digest};
+
+    fn wanted(source: &str) -> Wanted {
+        Wanted {
+            target: "m.lan/app".parse().unwrap(),
+            tag: "1".parse().unwrap(),
+            kind: Kind::Additional,
+            source: source.parse().unwrap(),
+            asked_tag: None,
+            digest: Digest::of(source.as_bytes()),
+            platforms: vec![],
+            unit: source.into(),
+            entry: source.into(),
+        }
+    }
+
+    #[test]
+    fn of_two_sets_that_want_one_place_one_yields_whoever_is_planned_first() {
+        let (a, b) = (SetName("a".into()), SetName("b".into()));
+        let (of_a, of_b) = (wanted("q.io/a"), wanted("q.io/b"));
+        let sets = |applied_by_b: bool| {
+            let resolved = |w: &Wanted| SetState {
+                set: Some(ImageSet::default()),
+                document: Some("d".into()),
+                resolved: Some(Arc::new(Resolved {
+                    document: "d".into(),
+                    desired: Desired {
+                        images: vec![w.clone()],
+                        ..Desired::default()
+                    },
+                    facts: Facts::default(),
+                })),
+                ..SetState::default()
+            };
+            let mut sets =
+                BTreeMap::from([(a.clone(), resolved(&of_a)), (b.clone(), resolved(&of_b))]);
+            if applied_by_b {
+                sets.get_mut(&b).unwrap().record.wanted = vec![of_b.clone()];
+            }
+            sets
+        };
+        let claimants = |applied_by_b, but: &SetName, w: &Wanted| {
+            let claims = claims(&sets(applied_by_b), but, std::slice::from_ref(w));
+            claims.into_values().map(|c| c.0).collect::<Vec<_>>()
+        };
+        assert_eq!(claimants(false, &a, &of_a), []);
+        assert_eq!(claimants(false, &b, &of_b), [a.clone()]);
+        assert_eq!(claimants(true, &a, &of_a), [b.clone()]);
+        assert_eq!(claimants(true, &b, &of_b), []);
+    }
 }

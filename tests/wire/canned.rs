@@ -99,6 +99,7 @@ impl MirrorService for Canned {
         };
         let unplanned = |file: &v1::File| v1::Unplanned {
             image_set: file.name.trim_end_matches(".yaml").to_owned(),
+            reason: "ImageSetInvalid".to_owned(),
             ..v1::Unplanned::default()
         };
         let plans = if files.is_empty() {
