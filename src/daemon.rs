@@ -232,9 +232,6 @@ async fn tell_git(
 ) {
     loop {
         let state = states.borrow_and_update().clone();
-        if let Some(notice) = &state.notice {
-            tracing::warn!(%notice, "following the branch");
-        }
         handle.note_git(state.error);
         tokio::select! {
             () = stop.cancelled() => return,

@@ -1,7 +1,7 @@
 //! The output folder: the cluster documents, and by that the record of what has been published.
 //!
 //! A set of documents is written as one: staged in a hidden folder, committed by a marker, then moved into place. Whatever
-//! moment a crash comes at, the next [`Output::open`] finds either nothing committed and drops it, or a commit and finishes it.
+//! moment a crash comes at, the next [`Output::open`](crate::output::Output::open) finds either nothing committed and drops it, or a commit and finishes it.
 //! Tools that watch the folder see whole files only.
 //!
 //! **Invariant:** a file that imagesetd did not write, or that cannot be read back, is never touched.

@@ -62,7 +62,7 @@ pub fn revision(text: &str) -> String {
 /// The fewest digits of an id that people are shown.
 const SHORTEST: usize = 6;
 
-/// Returns the beginning of `id` that none of `others` shares, [`SHORTEST`] digits at least.
+/// Returns the beginning of `id` that none of `others` shares, six digits at least.
 pub fn short<'a, 'b>(id: &'a str, others: impl IntoIterator<Item = &'b str>) -> &'a str {
     let shared = others
         .into_iter()

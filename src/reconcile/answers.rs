@@ -38,7 +38,7 @@ pub struct PlanView {
 pub struct Unplanned {
     /// The image set.
     pub set: SetName,
-    /// One word, see [`Error::reason`].
+    /// One word, see [`Error::reason`](super::Error::reason).
     pub reason: &'static str,
     /// One sentence.
     pub message: String,
