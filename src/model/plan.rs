@@ -136,6 +136,8 @@ pub struct Basis<'a> {
     pub dropped: &'a [Unwanted],
     /// What tags and channels meant to the last applied plan.
     pub pins: &'a BTreeMap<String, String>,
+    /// Whether the document is another one than the last applied plan's.
+    pub committed: bool,
     /// Which blobs were read for planning and are still at hand.
     pub kept: &'a HashSet<Digest>,
 }
@@ -175,7 +177,7 @@ pub fn build(
         wanted: desired.images.len(),
         held,
         unwanted: unwanted(basis, desired, &unresolved, mirrored),
-        moved: moved(basis.pins, &desired.pins),
+        moved: moved(basis, &desired.pins),
         unresolved,
         unsupported: desired.unsupported.clone(),
         signatures_ignored: desired.signatures_ignored,
@@ -419,10 +421,13 @@ fn unwanted(
     gone.into_iter().collect()
 }
 
-fn moved(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Moved> {
+/// What tags and channels mean now and did not mean to the last applied plan. Where the document is another one, a channel may
+/// give something else since something else was asked of it: that is not upstream's doing.
+fn moved(basis: &Basis<'_>, now: &BTreeMap<String, String>) -> Vec<Moved> {
     now.iter()
+        .filter(|(subject, _)| !basis.committed || !subject.starts_with("channel "))
         .filter_map(|(subject, to)| {
-            let from = before.get(subject).filter(|from| *from != to)?;
+            let from = basis.pins.get(subject).filter(|from| *from != to)?;
             Some(Moved {
                 subject: subject.clone(),
                 from: from.clone(),

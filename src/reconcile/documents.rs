@@ -175,7 +175,7 @@ impl Inner {
                 source,
             };
             let next = cluster::retire::retire(&units, &left, &options, &what)
-                .map_err(|e| Error::Unfit(e.to_string()))?;
+                .map_err(|e| Error::NothingPublished(e.to_string()))?;
             left = next.documents.clone();
             rendering = Some(next);
         }

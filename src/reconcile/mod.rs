@@ -122,6 +122,9 @@ pub enum Error {
         /// The run under way.
         run: String,
     },
+    /// There are no published rules to retire.
+    #[error("{0}")]
+    NothingPublished(String),
     /// The run is over.
     #[error("run {0} is over")]
     Over(String),
@@ -170,6 +173,7 @@ impl Error {
             Error::Invalid { .. } => "ImageSetInvalid",
             Error::Stale { .. } => "PlanStale",
             Error::Busy { .. } => "RunUnderWay",
+            Error::NothingPublished(_) => "RulesNotFound",
             Error::Over(_) => "RunOver",
             Error::Endless(_) => "ResolveEndless",
             Error::Mirror(error) if error.is_authentication() => "MirrorAuthentication",

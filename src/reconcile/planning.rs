@@ -220,6 +220,7 @@ impl Inner {
                     before: &before.wanted,
                     dropped: &before.unwanted,
                     pins: &before.pins,
+                    committed: before.applied_document.as_deref() != Some(&resolved.document),
                     kept: &kept,
                 };
                 plan::build(&basis, &resolved.desired, &mirrored, &facts)

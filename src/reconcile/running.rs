@@ -231,7 +231,10 @@ impl Handle {
             (None, Ok(())) if failures.is_empty() => (RunState::Succeeded, String::new()),
             (None, Ok(())) if done == 0 => (
                 RunState::Failed,
-                format!("none of {} images landed", plan.plan.steps.len()),
+                match plan.plan.steps.len() {
+                    1 => "its one image did not land".to_owned(),
+                    images => format!("none of {images} images landed"),
+                },
             ),
             (None, Ok(())) => (
                 RunState::Partial,

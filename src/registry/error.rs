@@ -186,7 +186,7 @@ pub enum Error {
 pub enum Fault {
     /// Nobody listens.
     #[error(
-        "refuses connections; is the port right, and is it plain HTTP? (then set `plain_http` for it)"
+        "refuses connections; is the port right, and is it plain HTTP? (then set `plain_http` for it, or `--src-tls-verify=false` or `--dest-tls-verify=false` with `once`)"
     )]
     ConnectionRefused,
     /// The name is unknown, or the way is blocked.
@@ -195,7 +195,9 @@ pub enum Fault {
     )]
     NotConnected,
     /// It does not speak TLS.
-    #[error("does not answer in TLS; is it plain HTTP? (then set `plain_http` for it)")]
+    #[error(
+        "does not answer in TLS; is it plain HTTP? (then set `plain_http` for it, or `--src-tls-verify=false` or `--dest-tls-verify=false` with `once`)"
+    )]
     NotTls,
     /// Its certificate is signed by nobody known here.
     #[error(

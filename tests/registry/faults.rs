@@ -555,7 +555,7 @@ async fn a_closed_port_is_a_sentence_with_a_remedy() {
     assert_eq!(
         error.to_string(),
         format!(
-            "listing the tags of {host}/a: {host} refuses connections; is the port right, and is it plain HTTP? (then set `plain_http` for it)"
+            "listing the tags of {host}/a: {host} refuses connections; is the port right, and is it plain HTTP? (then set `plain_http` for it, or `--src-tls-verify=false` or `--dest-tls-verify=false` with `once`)"
         )
     );
     assert!(error.is_transient() && std::error::Error::source(&error).is_some());

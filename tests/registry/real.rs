@@ -247,7 +247,7 @@ async fn plain_http_is_used_only_where_it_is_allowed() {
     assert!(
         refused
             .to_string()
-            .ends_with("is it plain HTTP? (then set `plain_http` for it)"),
+            .ends_with("is it plain HTTP? (then set `plain_http` for it, or `--src-tls-verify=false` or `--dest-tls-verify=false` with `once`)"),
         "{}",
         shown(&refused)
     );

@@ -107,6 +107,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::Invalid { .. } => (Code::FailedPrecondition, "IMAGE_SET_INVALID"),
         Error::Stale { .. } => (Code::FailedPrecondition, "STALE_PLAN"),
         Error::Busy { .. } => (Code::AlreadyExists, "RUN_ACTIVE"),
+        Error::NothingPublished(_) => (Code::NotFound, "RULES_NOT_FOUND"),
         Error::Over(_) => (Code::FailedPrecondition, "RUN_FINISHED"),
         Error::Mirror(error) if error.is_authentication() => {
             (Code::FailedPrecondition, "MIRROR_AUTHENTICATION")

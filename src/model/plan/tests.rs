@@ -124,6 +124,7 @@ fn planned_after(
         before,
         dropped: &[],
         pins,
+        committed: false,
         kept,
     };
     match build(&basis, desired, mirrored, facts) {
@@ -184,6 +185,7 @@ fn manifests_of_what_the_mirror_lacks_are_asked_for_all_at_once() {
             before: &[],
             dropped: &[],
             pins: &BTreeMap::new(),
+            committed: false,
             kept: &HashSet::new(),
         };
         match build(&basis, &desired, &mirrored, facts) {
