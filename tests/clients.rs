@@ -21,3 +21,6 @@ mod shape;
 
 #[path = "clients/grpcurl.rs"]
 mod grpcurl;
+
+#[path = "clients/python.rs"]
+mod python;

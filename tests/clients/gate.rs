@@ -9,9 +9,9 @@ use std::{
 };
 
 /// Passes on what comes to an address of its own.
-pub struct Gate {
+pub(crate) struct Gate {
     /// `127.0.0.1:port`
-    pub address: String,
+    pub(crate) address: String,
     state: Arc<State>,
 }
 
@@ -35,7 +35,7 @@ impl State {
 
 impl Gate {
     /// Stands before `registry`, closed.
-    pub fn before(registry: &str) -> Gate {
+    pub(crate) fn before(registry: &str) -> Gate {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State::default());
@@ -50,7 +50,7 @@ impl Gate {
     }
 
     /// Waits until somebody stands before it with a request for a blob.
-    pub fn wait_for_knock(&self) {
+    pub(crate) fn wait_for_knock(&self) {
         let mut inner = self.state.inner();
         while inner.held == 0 {
             inner = self.state.changed.wait(inner).unwrap();
@@ -58,7 +58,7 @@ impl Gate {
     }
 
     /// Lets blobs through from now on.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.state.inner().open = true;
         self.state.changed.notify_all();
     }

@@ -459,7 +459,7 @@ fn applied(site: &Site, id: &str) {
     let id_of_run = &last["event"]["finished"]["id"];
     assert_eq!(
         tcp.stream("ApplyPlan", &json!({"planId": id})),
-        [finished.clone()]
+        std::slice::from_ref(&finished)
     );
     assert_eq!(
         tcp.stream("WatchRun", &json!({"id": id_of_run})),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Returns `value` with times, random ids and rates replaced by words; panics where one of them is not what it has to be.
-pub fn steady(value: &Value) -> Value {
+pub(crate) fn steady(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(steady).collect(),
         Value::Object(fields) => Value::Object(
@@ -59,14 +59,14 @@ fn is_hex(text: &str) -> bool {
 }
 
 /// Returns the only document of a stream of them.
-pub fn only(bytes: &[u8]) -> Value {
+pub(crate) fn only(bytes: &[u8]) -> Value {
     let all = documents(bytes);
     assert_eq!(all.len(), 1, "{}", String::from_utf8_lossy(bytes));
     all.into_iter().next().unwrap()
 }
 
 /// Returns the documents that follow one another.
-pub fn documents(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn documents(bytes: &[u8]) -> Vec<Value> {
     serde_json::Deserializer::from_slice(bytes)
         .into_iter()
         .collect::<Result<_, _>>()

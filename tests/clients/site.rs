@@ -22,31 +22,29 @@ use super::{
 
 /// What is not usual about a site.
 #[derive(Default)]
-pub struct Plot<'a> {
+pub(crate) struct Plot<'a> {
     /// Further settings, as YAML.
-    pub settings: &'a str,
+    pub(crate) settings: &'a str,
     /// Whether the mirror asks for a password, which the site's credentials then hold.
-    pub password: bool,
+    pub(crate) password: bool,
 }
 
 /// Everything that a daemon needs, and the daemon. What is started ends with it.
-pub struct Site {
+pub(crate) struct Site {
     folder: tempfile::TempDir,
-    pub upstream: Registry,
-    pub mirror: Registry,
+    pub(crate) upstream: Registry,
+    pub(crate) mirror: Registry,
     /// The upstream behind a door that holds blobs back.
-    pub gate: Gate,
-    pub tcp: String,
-    /// 4.16.1 and 4.16.2, of four components each.
-    pub releases: [Release; 2],
-    pub updates: UpdateServer,
+    pub(crate) gate: Gate,
+    pub(crate) tcp: String,
+    pub(crate) updates: UpdateServer,
     _runtime: tokio::runtime::Runtime,
     daemon: Option<Child>,
 }
 
 impl Site {
     /// Starts registries and update service, with these files in the directory and content upstream; then the daemon.
-    pub fn new(files: &[(&str, &str)], plot: &Plot) -> Site {
+    pub(crate) fn new(files: &[(&str, &str)], plot: &Plot) -> Site {
         let mut site = Site::without_daemon(plot);
         for (name, text) in files {
             site.write(name, text);
@@ -89,7 +87,6 @@ impl Site {
             mirror,
             gate,
             tcp: format!("127.0.0.1:{}", free_port().unwrap()),
-            releases,
             updates,
             _runtime: runtime,
             daemon: None,
@@ -126,7 +123,7 @@ impl Site {
     }
 
     /// Writes the site's credentials for the mirror.
-    pub fn log_in(&self, password: &str) {
+    pub(crate) fn log_in(&self, password: &str) {
         use base64::{Engine, engine::general_purpose::STANDARD};
         let user = super::support::registry::USER;
         let auth = STANDARD.encode(format!("{user}:{password}"));
@@ -135,7 +132,7 @@ impl Site {
     }
 
     /// Starts the daemon and waits until it has looked at the directory.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -157,7 +154,7 @@ impl Site {
     }
 
     /// Ends the daemon in order.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let pid = nix::unistd::Pid::from_raw(daemon.id().try_into().unwrap());
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
@@ -166,7 +163,7 @@ impl Site {
     }
 
     /// Asks for the status until it is as wished; returns it.
-    pub fn wait_for(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, || {
             let answer = self.cli("status --output json");
             let status = serde_json::from_slice(&answer.stdout).unwrap_or(Value::Null);
@@ -178,7 +175,7 @@ impl Site {
     }
 
     /// Puts a file into the watched directory. `UPSTREAM` and `GATE` stand for the addresses.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path("sets").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, self.filled(text)).unwrap();
@@ -186,19 +183,19 @@ impl Site {
     }
 
     /// Puts addresses into a text.
-    pub fn filled(&self, text: &str) -> String {
+    pub(crate) fn filled(&self, text: &str) -> String {
         text.replace("UPSTREAM", self.upstream.address())
             .replace("MIRROR", self.mirror.address())
             .replace("GATE", &self.gate.address)
     }
 
     /// Runs a verb; its words are separated by blanks.
-    pub fn cli(&self, line: &str) -> Output {
+    pub(crate) fn cli(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
 
     /// Prepares a verb.
-    pub fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
         command
             .args(line.split_whitespace())
@@ -212,12 +209,12 @@ impl Site {
         command
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path("d.sock")
     }
 
     /// A place of the site's own.
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -234,7 +231,7 @@ impl Drop for Site {
 }
 
 /// A small image that is the same in every run: its digest and sizes may stand in expectations.
-pub fn tool(name: &str) -> Image {
+pub(crate) fn tool(name: &str) -> Image {
     Image::simple(name)
 }
 
