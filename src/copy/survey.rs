@@ -37,10 +37,7 @@ pub async fn survey(
         .buffer_unordered(width.max(1))
         .collect()
         .await;
-    let candidates: Vec<&Wanted> = candidates
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?
-        .concat();
+    let candidates: Vec<&Wanted> = answered(candidates)?.concat();
     let looks: Vec<_> = candidates
         .into_iter()
         .map(|image| look(mirror, image))
@@ -49,7 +46,21 @@ pub async fn survey(
         .buffer_unordered(width.max(1))
         .collect()
         .await;
-    Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+    Ok(answered(found)?.concat())
+}
+
+/// The answers that came. A registry that knows who asks and yet refuses some repositories (Quay does so for one that does not
+/// exist yet) says nothing of these; one that refuses all of them does not know who asks.
+fn answered<T>(answers: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
+    let known = answers.iter().any(Result::is_ok);
+    let told = answers.into_iter().filter(|answer| match answer {
+        Err(error) if known && error.is_authentication() => {
+            tracing::debug!(%error, "nothing is known of this part of the mirror");
+            false
+        }
+        _ => true,
+    });
+    told.collect()
 }
 
 /// Leaves out the images whose tag a repository does not have, where one question answers for several of them.

@@ -17,6 +17,8 @@ mod keeper;
 
 mod lookup;
 
+mod outcome;
+
 mod planning;
 
 mod requests;

@@ -7,10 +7,11 @@ use crate::{
         record::{NodeImpact, Pending},
     },
     reconcile::Inner,
+    reconcile::outcome::{keep_stalled, pins_after},
 };
 
 fn wanted(place: &str) -> Wanted {
-    let target: Reference = format!("m.lan/{place}").parse().unwrap();
+    let target: crate::model::image::Reference = format!("m.lan/{place}").parse().unwrap();
     Wanted {
         source: format!("q.io/{}", target.repository.path())
             .parse()
