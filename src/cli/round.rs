@@ -87,9 +87,13 @@ async fn round(handle: &Handle, view: &PlanView, order: &Order) -> Result<Exit, 
     let shown = convert::plan(view);
     let plan = &view.record.plan;
     output::print(&plan::text::preview(&shown, plan.id.short()))?;
-    let ran = match order.dry_run || view.record.applied {
-        true => Exit::Done,
-        false => applied(handle, view, &order.resources).await?,
+    let ran = match (order.dry_run, view.record.applied) {
+        (true, _) => {
+            output::print("\nA dry run: nothing was copied, no document was written.\n")?;
+            Exit::Done
+        }
+        (false, true) => Exit::Done,
+        (false, false) => applied(handle, view, &order.resources).await?,
     };
     let left_out = match (plan.unresolved.is_empty(), plan.unsupported.is_empty()) {
         (true, true) => return Ok(ran),
