@@ -1,8 +1,14 @@
 //! From what has landed to documents in the output folder, and what that does to nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{Error, Inner, state::Resolved};
+use super::{
+    Error, Inner,
+    state::{Resolved, SetState},
+};
 use crate::{
     cluster::{
         self, Purpose, Served, Unit,
@@ -18,9 +24,13 @@ use crate::{
         image::Reference,
         imageset::SetName,
         plan,
+        policy::{MirrorSourcePolicy, SourcePolicy},
         record::{DocumentChange, ImpactReason, NodeImpact},
     },
 };
+
+/// See [`Inner::all_known`].
+const ALL_KNOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What publishing would change.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +139,7 @@ impl Inner {
         let Some(resolved) = resolved else {
             return Ok(());
         };
+        self.all_known().await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let units = {
@@ -146,6 +157,33 @@ impl Inner {
             tracing::info!(image_set = %set, documents = changed, "documents written");
         }
         Ok(())
+    }
+
+    /// Waits until every image set was resolved once or failed to be, where a policy may say NeverContactSource: after a start it
+    /// is not known before what the others lack. Bounded, since a slow upstream of one set must not hold back another's documents.
+    async fn all_known(&self) {
+        let never = |p: &SourcePolicy| p.policy == MirrorSourcePolicy::NeverContactSource;
+        if !self.settings.mirror_source_policies.iter().any(never) {
+            return;
+        }
+        let mut changes = self.changes.subscribe();
+        let known = |set: &SetState| {
+            !set.is_usable() || set.resolution().is_some() || set.failure.is_some()
+        };
+        let waiting = async {
+            while !self.state().sets.values().all(known) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = waiting => {}
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(ALL_KNOWN_WITHIN) => {
+                tracing::warn!("documents are written before every image set could be resolved");
+            }
+        }
     }
 
     /// Takes rules out of the documents on purpose; with `dry_run` only says what that would change.

@@ -81,3 +81,37 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
     let unknown = site.cli(&["resources", "retire", "nobody", "--dry-run"]);
     assert_ne!(unknown.code, 0, "{unknown:?}");
 }
+
+#[test]
+fn no_rule_keeps_nodes_from_a_source_that_another_set_still_lacks() {
+    let mut site = Site::new();
+    let have = site.publish_simple(&["shared/have"]);
+    let repo = site.repo();
+    repo.commit(&[
+        ("one.yaml", &image_set(&have)),
+        ("two.yaml", &image_set(&[site.source("shared/late")])),
+    ]);
+    site.start("mirror_source_policies: [{source: \"**\", policy: NeverContactSource}]\n");
+    site.until_set("one", "ready", |set| is(set, "Ready"));
+    site.until_set("two", "unresolved", |set| is(set, "Unresolved"));
+    let lacking = site.all_documents();
+    assert!(lacking.contains("/shared\""), "{lacking}");
+    assert!(!lacking.contains("NeverContactSource"), "{lacking}");
+
+    site.publish("shared/late", "1", &Image::simple("shared/late"));
+    site.json(&["plan", "two", "--refresh"]);
+    site.json(&["apply", "two"]);
+    let whole = site.documents();
+    let says_never = |text: &String| text.contains("NeverContactSource");
+    assert!(whole.values().all(says_never), "{whole:?}");
+
+    // After a start, too, nothing is decided before it is known what every set lacks.
+    site.stop();
+    site.serve();
+    site.publish("shared/more", "1", &Image::simple("shared/more"));
+    let more = [have[0].clone(), site.source("shared/more")];
+    let commit = repo.commit(&[("one.yaml", &image_set(&more))]);
+    site.ready(&commit);
+    let after = site.documents();
+    assert!(after.values().all(says_never), "{after:?}");
+}
