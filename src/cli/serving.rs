@@ -108,7 +108,11 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
             })
         })
         .collect();
-    let read = imageset::read_for(&files, |name| settings.policy_for(name).target.to_string());
+    let read = imageset::read_for(
+        &files,
+        |name| settings.policy_for(name).target.to_string(),
+        |_, _, _| false,
+    );
     say(&read.problems);
     let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
     output::print(&format!(

@@ -150,7 +150,11 @@ impl Feed {
             }
             let Some(images) = &mut self.images else {
                 self.ended = true;
-                return Some(RunEvent::Finished(self.record.borrow().clone()));
+                // That no more images come is known a moment before how the run ended; where its task died, nothing more is.
+                let over = self.record.wait_for(|run| run.state != RunState::Running);
+                let last = over.await.map(|run| run.clone());
+                let last = last.unwrap_or_else(|_| self.record.borrow().clone());
+                return Some(RunEvent::Finished(last));
             };
             tokio::select! {
                 biased;

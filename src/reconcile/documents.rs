@@ -396,6 +396,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
     NodeImpact {
         reload: impact.effect >= Effect::Reload,
         drain,
+        unknown: false,
         reasons: impact
             .reasons
             .into_iter()
@@ -409,16 +410,44 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
     }
 }
 
+/// The operator refuses such rules and nodes keep what they have, until something else changes: what happens then is anybody's
+/// guess.
 fn refused(refusals: impl Iterator<Item = cluster::node::Refusal>) -> NodeImpact {
     let reasons = refusals.map(|r| ImpactReason {
         scope: String::new(),
         mirror: String::new(),
-        drain: false,
+        drain: true,
         message: r.to_string(),
     });
     NodeImpact {
-        reload: false,
-        drain: false,
+        reload: true,
+        drain: true,
+        unknown: true,
         reasons: reasons.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_the_operator_refuses_make_the_forecast_unknown_and_guards_safe() {
+        let refusal = cluster::node::Refusal::TwoPolicies("quay.io/a".parse().unwrap());
+        let message = refusal.to_string();
+        assert_eq!(
+            refused(std::iter::once(refusal)),
+            NodeImpact {
+                reload: true,
+                drain: true,
+                unknown: true,
+                reasons: vec![ImpactReason {
+                    scope: String::new(),
+                    mirror: String::new(),
+                    drain: true,
+                    message,
+                }],
+            }
+        );
     }
 }

@@ -239,11 +239,11 @@ impl Handle {
     /// Reads the state and makes ready; nothing is done before an observation comes in.
     pub fn open(parts: Parts) -> Result<Self, Error> {
         let mirrored = parts.store.mirrored()?;
+        interrupt_runs(&parts.store, &parts.settings)?;
         let state = State {
             sets: remembered(&parts.store)?,
             ..State::default()
         };
-        interrupt_runs(&parts.store, &parts.settings)?;
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
@@ -266,6 +266,7 @@ impl Handle {
             abandon: CancellationToken::new(),
             started: Timestamp::now(),
         };
+        inner.touch();
         Ok(Handle {
             inner: Arc::new(inner),
         })
@@ -301,19 +302,31 @@ impl Handle {
 fn remembered(store: &Store) -> Result<BTreeMap<SetName, SetState>, Error> {
     let mut sets = BTreeMap::new();
     for (name, record) in store.sets()? {
-        let observed = record.applied_revision.clone().unwrap_or_default();
+        let unfinished = unfinished_run(store, &record)?;
         // Not seen yet is not the same as gone: until the first look they count as neither.
-        sets.insert(
-            name,
-            SetState {
-                record,
-                observed,
-                removed: false,
-                ..SetState::default()
-            },
-        );
+        let state = SetState {
+            file: record.file.clone(),
+            observed: record.applied_revision.clone().unwrap_or_default(),
+            unfinished: unfinished.as_ref().map(|(_, document)| document.clone()),
+            last_run: unfinished.map(|(run, _)| run),
+            record,
+            ..SetState::default()
+        };
+        sets.insert(name, state);
     }
     Ok(sets)
+}
+
+/// The newest run of an image set where it left something undone, and the document it was for.
+fn unfinished_run(store: &Store, record: &SetRecord) -> Result<Option<(RunRecord, String)>, Error> {
+    let Some(run) = record.run.as_deref().map(|id| store.run(id)).transpose()? else {
+        return Ok(None);
+    };
+    let Some(run) = run.filter(|run| run.state != RunState::Succeeded) else {
+        return Ok(None);
+    };
+    let plan = store.plan(&run.plan)?;
+    Ok(plan.map(|plan| (run, plan.document)))
 }
 
 /// Runs that a daemon before this one left under way did not end: it did.

@@ -1,6 +1,9 @@
 //! Makes plans: asks for facts until the rules are content, looks at the mirror, compares, forecasts the documents.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -261,7 +264,7 @@ impl Inner {
             true => Pending::Preview,
             // Nobody has to be waited for to do nothing.
             false if nothing_to_do => Pending::No,
-            false => waits(policy, &plan, &document, before),
+            false => waits(policy, &plan, &document, &resolved.desired.pins, before),
         };
         let mut plan = plan;
         plan.warnings.extend(change.warnings.clone());
@@ -277,7 +280,8 @@ impl Inner {
             impact: change.impact,
             pending,
             run: None,
-            applied: nothing_to_do,
+            // Of a preview nothing was applied, whatever it would change.
+            applied: nothing_to_do && !origin.inline,
         })
     }
 
@@ -331,7 +335,7 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
 fn last_named(
     need: &Need,
     last: &Option<Arc<Resolved>>,
-    pins: &std::collections::BTreeMap<String, String>,
+    pins: &BTreeMap<String, String>,
 ) -> Option<Digest> {
     let Need::Tag(reference) = need else {
         return None;
@@ -366,10 +370,19 @@ fn keep_sparse(facts: &mut Facts, desired: &Desired) {
 }
 
 /// Why a plan waits for a person, by the site's policy.
-fn waits(policy: &Policy, plan: &Plan, document: &str, before: &SetRecord) -> Pending {
+fn waits(
+    policy: &Policy,
+    plan: &Plan,
+    document: &str,
+    pins: &BTreeMap<String, String>,
+    before: &SetRecord,
+) -> Pending {
     let committed = before.applied_document.as_deref() != Some(document);
+    let cancelled = before.cancelled.as_ref();
     if policy.apply == ApplyMode::Manual {
         Pending::Manual
+    } else if cancelled.is_some_and(|c| c.covers(document, pins)) {
+        Pending::Cancelled
     } else if policy.max_bytes.is_some_and(|most| plan.bytes() > most) {
         Pending::MaxBytes
     } else if policy.on_refresh == OnRefresh::Plan && !committed && moved_upstream(plan, before) {

@@ -149,8 +149,9 @@ impl Handle {
                 inline: true,
             };
             match self.inner.make_plan(origin, Reading::Fresh).await {
+                // It is what planning these files gives now; that the directory may say something else is why it is a preview.
                 Ok(record) => planned.plans.push(PlanView {
-                    freshness: self.freshness(&record).await,
+                    freshness: Freshness::Fresh,
                     record,
                 }),
                 Err(error) => {
@@ -174,8 +175,7 @@ impl Handle {
                 bytes: f.content,
             })
             .collect();
-        let settings = &self.inner.settings;
-        imageset::read_for(&files, |name| settings.policy_for(name).target.to_string())
+        self.read_sets(&files)
     }
 
     /// Returns a plan by its id, which may be shortened while it is unique.

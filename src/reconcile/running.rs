@@ -34,6 +34,9 @@ const FLUSH_COUNT: usize = 500;
 /// How long a blob that was read for planning is kept for a run that needs it.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often those who follow a run hear of its progress.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// See [`FLUSH_COUNT`].
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 
@@ -182,6 +185,7 @@ impl Handle {
             failed: Vec::new(),
             trouble: None,
             began: std::time::Instant::now(),
+            news: false,
         };
         performance.copy(self, &plan, cancel.clone()).await;
         let Performance {
@@ -288,6 +292,8 @@ struct Performance<'a> {
     failed: Vec<(usize, Failed)>,
     trouble: Option<Error>,
     began: std::time::Instant,
+    /// Whether there is progress that nobody was told of.
+    news: bool,
 }
 
 impl Performance<'_> {
@@ -317,6 +323,7 @@ impl Performance<'_> {
             Ok(donors) => donors,
             Err(error) => return self.trouble = Some(error),
         };
+        let mut tell = tokio::time::interval(TELL_EVERY);
         let (events, mut inbox) = mpsc::channel(1024);
         let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
         let mut flush = tokio::time::interval(FLUSH_AFTER);
@@ -327,6 +334,7 @@ impl Performance<'_> {
                     None => break,
                 },
                 _ = flush.tick() => self.flush().await,
+                _ = tell.tick() => self.tell_progress(),
             }
         }
         self.flush().await;
@@ -382,14 +390,25 @@ impl Performance<'_> {
         }
     }
 
-    fn progress(&self, change: impl FnOnce(&mut Progress)) {
+    /// Wakes those who follow the run or watch status, where there is anything new.
+    fn tell_progress(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.run.send_modify(|_| {});
+            self.inner.changes.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Notes progress for who asks; those who wait are woken by [`Self::tell_progress`], not for each piece of a blob.
+    fn progress(&mut self, change: impl FnOnce(&mut Progress)) {
         let elapsed = self.began.elapsed().as_secs_f64();
-        self.run.send_modify(|run| {
+        self.news = true;
+        self.run.send_if_modified(|run| {
             let progress = &mut run.progress;
             change(progress);
             progress.bytes_per_second = (progress.bytes_done as f64 / elapsed.max(0.001)) as u64;
             let left = progress.bytes_total.saturating_sub(progress.bytes_done);
             progress.eta_seconds = left.checked_div(progress.bytes_per_second);
+            false
         });
     }
 

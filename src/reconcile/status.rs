@@ -185,6 +185,7 @@ fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
                     "OnRefresh",
                     "upstream moved without a commit and `on_refresh` is `plan`",
                 ),
+                Pending::Cancelled => ("Cancelled", "a run of the same was cancelled"),
                 Pending::Preview | Pending::No => ("Preview", "it is a preview"),
             };
             let waits = !plan.plan.is_empty() || plan.documents.iter().any(|d| d.before != d.after);

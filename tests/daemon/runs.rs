@@ -128,6 +128,42 @@ fn a_cancelled_run_keeps_what_landed_and_the_next_completes_the_rest() {
 }
 
 #[test]
+fn a_cancelled_run_begins_again_only_when_something_changes_or_somebody_asks() {
+    let (mut site, commit) = half_way("refresh: 1s\nparallel_images: 1\n");
+    let list = site.poll("the run", &["runs", "list"], |list| {
+        list["runs"][0]["state"] == "running"
+    });
+    let id = list["runs"][0]["id"].as_str().unwrap().to_owned();
+    site.gate.somebody_waits();
+    site.text(&["runs", "cancel", &id]);
+    site.gate.open();
+    site.poll("its end", &["runs", "show", &id], |shown| {
+        shown["run"]["state"] == "cancelled"
+    });
+    // Upstream has been looked at again since, before and after a restart, and nothing began.
+    let looked_again = |site: &Site| {
+        let first = site.until_set("app", "a plan waits", |set| {
+            is(set, "Waiting") && set["pending_reason"] == "cancelled"
+        });
+        site.until_set("app", "another look", |set| {
+            set["last_refresh_at"] != first["last_refresh_at"]
+                && set["pending_reason"] == "cancelled"
+        });
+        let runs = site.json(&["runs", "list"])["runs"].clone();
+        assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    };
+    looked_again(&site);
+    site.stop();
+    site.serve();
+    looked_again(&site);
+
+    let second = site.json(&["apply", "app"])["run"].clone();
+    assert_eq!(second["state"], "succeeded");
+    site.ready(&commit);
+    nothing_twice(&site);
+}
+
+#[test]
 fn a_stopped_daemon_goes_on_where_it_was() {
     let (mut site, commit) = half_way("");
     let run = three_landed(&site);
@@ -140,7 +176,11 @@ fn a_stopped_daemon_goes_on_where_it_was() {
     let stopped = site.json(&["runs", "show", id])["run"].clone();
     assert_eq!(stopped["state"], "interrupted");
     let next = site.newest_run("app");
-    assert_eq!(next["progress"]["images_total"], 1, "{next}");
+    assert_eq!(
+        (&next["progress"]["images_total"], &next["trigger"]),
+        (&serde_json::json!(1), &serde_json::json!("retry")),
+        "{next}"
+    );
     nothing_twice(&site);
 }
 

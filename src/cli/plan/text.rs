@@ -250,6 +250,7 @@ pub fn waits(reason: PendingReason) -> &'static str {
         PendingReason::OnRefresh => {
             "It waits for a person: upstream moved, and `on_refresh` is `plan`. "
         }
+        PendingReason::Cancelled => "It waits for a person: a run of the same was cancelled. ",
         PendingReason::Preview | PendingReason::None | PendingReason::Unspecified => "",
     }
 }

@@ -113,6 +113,7 @@ pub(super) fn pending(pending: Pending) -> v1::PendingReason {
         Pending::MaxBytes => v1::PendingReason::MaxBytes,
         Pending::OnRefresh => v1::PendingReason::OnRefresh,
         Pending::Preview => v1::PendingReason::Preview,
+        Pending::Cancelled => v1::PendingReason::Cancelled,
     }
 }
 
@@ -215,7 +216,7 @@ pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
     v1::NodeImpact {
         reload: impact.reload,
         drain: impact.drain,
-        unknown: false,
+        unknown: impact.unknown,
         reasons: reasons.collect(),
         note: IMPACT_NOTE.to_owned(),
     }
