@@ -22,7 +22,7 @@ endif
 ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: help build demo test check deps format lint proto tree docs tests
+.PHONY: help build demo bench test check deps format lint proto tree docs tests
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ tree:
 	else \
 	    echo "cargo-deny is not installed: licences and banned crates are looked at in CI only"; \
 	fi
+
+# Registries on tmpfs: what is compared is copiers, not the disk.
+bench: ## Compare with the copiers that are installed: requests, time, memory (ARGS=--help)
+	TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) cargo bench --locked --bench peers -- $(ARGS)
 
 docs: ## Build the developers' documentation, broken links are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
