@@ -16,7 +16,7 @@ use crate::{
     daemon::{self, Sides},
     gitops::{Checkout, File, Observation, Revision},
     grpc::{convert, v1},
-    model::imageset::SetName,
+    model::{facts::Cause, imageset::SetName, plan::Plan},
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
     settings::{self, Settings, UpdateService},
@@ -95,16 +95,31 @@ async fn round(handle: &Handle, view: &PlanView, order: &Order) -> Result<Exit, 
         (false, true) => Exit::Done,
         (false, false) => applied(handle, view, &order.resources).await?,
     };
-    let left_out = match (plan.unresolved.is_empty(), plan.unsupported.is_empty()) {
-        (true, true) => return Ok(ran),
-        _ if plan.wanted == 0 => Exit::Precondition,
-        _ => Exit::Partial,
+    let Some(left_out) = left_out(plan) else {
+        return Ok(ran);
     };
     output::say(&format!(
         "error: {}: not all of it can be mirrored; the plan says what and why",
         plan.set
     ));
     Ok(worse(left_out, ran))
+}
+
+/// How a round ends that cannot mirror all of an image set; none where it can. Where there is nothing that it can, the exit says
+/// what stands in the way.
+fn left_out(plan: &Plan) -> Option<Exit> {
+    if plan.unresolved.is_empty() && plan.unsupported.is_empty() {
+        return None;
+    }
+    if plan.held > 0 || !plan.steps.is_empty() {
+        return Some(Exit::Partial);
+    }
+    let cause = plan.unresolved.iter().map(|u| u.cause).max();
+    Some(match cause.unwrap_or_default() {
+        Cause::Unavailable => Exit::Unavailable,
+        Cause::Authentication => Exit::Authentication,
+        Cause::Other => Exit::Precondition,
+    })
 }
 
 /// Applies a plan and shows how that goes.

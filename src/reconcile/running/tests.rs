@@ -83,6 +83,7 @@ fn record(pins: &[(&str, &str)], unresolved: &[&str], unwanted: &[&str]) -> Plan
                     subject: (*subject).into(),
                     reason: "it is gone".into(),
                     transient: true,
+                    cause: Default::default(),
                 })
                 .collect(),
             unsupported: vec![],
