@@ -81,6 +81,9 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
             .len(),
         1
     );
+    let ended = site.json(&["runs", "show", id])["run"]["progress"].clone();
+    assert_eq!(ended["bytes_per_second"], 0, "{ended}");
+    assert!(ended["eta_seconds"].is_null(), "{ended}");
     let over = site.cli(&["runs", "cancel", id]);
     assert_eq!(over.code, 3, "{over:?}");
     nothing_twice(&site);
