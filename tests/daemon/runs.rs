@@ -43,6 +43,7 @@ fn apply(site: &Site) -> Child {
 fn hanging_up_stops_nothing_and_calling_again_attaches() {
     let (site, commit) = half_way("apply: manual\n");
     site.until_set("app", "waiting", |set| is(set, "Waiting"));
+    assert_eq!(site.text(&["resources", "app"]), "", "nothing has landed");
     let mut first = apply(&site);
     let run = three_landed(&site);
     first.kill().unwrap();
