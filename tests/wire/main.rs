@@ -7,6 +7,10 @@
 mod canned;
 mod reflection;
 
+#[path = "../support/tool.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
+mod tool;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
