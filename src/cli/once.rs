@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use url::Url;
 
-use crate::{cli::failure::Failure, model::policy::Target};
+use crate::{
+    cli::{failure::Failure, output::Output},
+    model::policy::Target,
+};
 
 /// Mirrors image sets once, in the foreground, without a daemon or a settings file.
 ///
@@ -55,6 +58,9 @@ pub struct Arguments {
     /// What is logged on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
+    /// Form of the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     oc_mirror: OcMirror,
 }
@@ -143,6 +149,8 @@ pub struct Order {
     pub update_url: Option<Url>,
     /// What is logged.
     pub log_level: String,
+    /// Who reads the answer.
+    pub output: Output,
     /// How many images are copied side by side, where that was said.
     pub parallel_images: Option<usize>,
     /// How many blobs are copied side by side over all images, where that was said.
@@ -189,6 +197,7 @@ impl Arguments {
             conditional_updates: self.allow_conditional,
             update_url: self.update_url,
             log_level: self.log_level,
+            output: self.output,
             parallel_images: images,
             parallel_blobs: layers.map(|layers| layers * images.unwrap_or(OC_MIRROR_IMAGES)),
             retries: self.oc_mirror.retry_times,
@@ -344,6 +353,7 @@ mod tests {
             conditional_updates: false,
             update_url: None,
             log_level: "warn".to_owned(),
+            output: Output::Text,
             parallel_images: None,
             parallel_blobs: None,
             retries: None,

@@ -50,6 +50,23 @@ pub struct Failure {
     pub reason: String,
     /// Whether asking again later may help without anybody doing anything.
     pub transient: bool,
+    /// What stands in the way.
+    pub cause: Cause,
+}
+
+/// What stands in the way where something cannot be had; of several, the greatest asks for most of a person.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Who has it does not answer, or not as it should now.
+    Unavailable,
+    /// Who has it does not accept who asks.
+    Authentication,
+    /// It is not there, or is not what it should be; also in records from before causes were told.
+    #[default]
+    Other,
 }
 
 /// What is known.
@@ -63,8 +80,8 @@ pub struct Facts {
     pub manifests: BTreeMap<Digest, Result<Arc<Manifest>, Failure>>,
     /// Payloads by the digest of their manifest.
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
-    /// The graphs whose failure may pass by itself.
-    pub transient_graphs: BTreeSet<GraphKey>,
+    /// What is to be said of the graphs that failed beside the sentence.
+    pub failed_graphs: BTreeMap<GraphKey, Failure>,
 }
 
 /// One thing learnt, the answer to a [`Need`].
@@ -86,17 +103,15 @@ impl Facts {
     pub fn learn(&mut self, fact: Fact) {
         match fact {
             Fact::Graph(key, Ok(graph)) => {
-                self.transient_graphs.remove(&key);
+                self.failed_graphs.remove(&key);
                 self.graphs.insert(key, Ok(graph));
             }
             Fact::Graph(key, Err(failure)) => {
                 if self.graphs.get(&key).is_some_and(Result::is_ok) {
                     return;
                 }
-                if failure.transient {
-                    self.transient_graphs.insert(key.clone());
-                }
-                self.graphs.insert(key, Err(failure.reason));
+                self.graphs.insert(key.clone(), Err(failure.reason.clone()));
+                self.failed_graphs.insert(key, failure);
             }
             Fact::Tag(reference, digest) => settle(&mut self.tags, reference, digest),
             Fact::Manifest(digest, manifest) => settle(&mut self.manifests, digest, manifest),
@@ -143,6 +158,7 @@ mod tests {
         Failure {
             reason: "it is gone".into(),
             transient,
+            cause: Cause::Unavailable,
         }
     }
 
@@ -186,10 +202,13 @@ mod tests {
     fn a_graph_that_came_after_all_is_no_passing_failure_any_more() {
         let mut facts = Facts::default();
         facts.learn(Fact::Graph(key(), Err(failure(true))));
-        assert_eq!(facts.transient_graphs, BTreeSet::from([key()]));
+        assert_eq!(
+            facts.failed_graphs,
+            BTreeMap::from([(key(), failure(true))])
+        );
         let graph = Graph::parse(br#"{"nodes":[],"edges":[]}"#).unwrap();
         facts.learn(Fact::Graph(key(), Ok(Arc::new(graph))));
-        assert_eq!(facts.transient_graphs, BTreeSet::new());
+        assert_eq!(facts.failed_graphs, BTreeMap::new());
         assert!(facts.graphs[&key()].is_ok());
         facts.learn(Fact::Graph(key(), Err(failure(true))));
         assert!(facts.graphs[&key()].is_ok());

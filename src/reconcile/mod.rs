@@ -21,6 +21,8 @@ mod outcome;
 
 mod planning;
 
+mod rate;
+
 mod requests;
 
 mod rounds;

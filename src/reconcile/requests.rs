@@ -394,9 +394,14 @@ impl Handle {
         Ok(Status { daemon, sets })
     }
 
-    /// The cluster documents in the output folder, of one image set or all.
+    /// The cluster documents in the output folder, of one image set or all. An image set that only the folder knows is one too.
     pub async fn resources(&self, set: Option<&str>) -> Result<Vec<ResourceView>, Error> {
         let documents = self.inner.published().await?;
+        if let Some(set) = set
+            && !documents.iter().any(|d| d.set.0 == set)
+        {
+            self.find_set(set)?;
+        }
         let wanted = self.inner.needed_rules();
         Ok(documents
             .into_iter()

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     model::{
-        facts::{Fact, Failure, Need},
+        facts::{Cause, Fact, Failure, Need},
         image::{Digest, Reference, Repository},
         manifest::Manifest,
         sentence,
@@ -64,6 +64,7 @@ impl Resolver {
                 let graph = graph.map(Arc::new).map_err(|e| Failure {
                     reason: sentence(&e),
                     transient: is_passing(&e),
+                    cause: cause_of_no_graph(&e),
                 });
                 vec![Fact::Graph(key, graph)]
             }
@@ -96,6 +97,7 @@ impl Resolver {
                         "{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"
                     ),
                     transient: false,
+                    cause: Cause::Other,
                 }),
                 Err(error) => Err(failure(&error)),
             };
@@ -146,9 +148,30 @@ fn is_passing(error: &update_service::Error) -> bool {
     }
 }
 
+fn cause_of_no_graph(error: &update_service::Error) -> Cause {
+    match error {
+        update_service::Error::Unreachable { .. } => Cause::Unavailable,
+        update_service::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            Cause::Authentication
+        }
+        _ if is_passing(error) => Cause::Unavailable,
+        _ => Cause::Other,
+    }
+}
+
 fn failure(error: &registry::Error) -> Failure {
     Failure {
         reason: sentence(error),
         transient: error.is_transient(),
+        cause: cause(error),
+    }
+}
+
+fn cause(error: &registry::Error) -> Cause {
+    match error {
+        _ if error.is_authentication() => Cause::Authentication,
+        registry::Error::Unreachable { .. } => Cause::Unavailable,
+        _ if error.is_transient() => Cause::Unavailable,
+        _ => Cause::Other,
     }
 }

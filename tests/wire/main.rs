@@ -7,6 +7,10 @@
 mod canned;
 mod reflection;
 
+#[path = "../support/tool.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
+mod tool;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -136,6 +140,20 @@ async fn when_the_time_runs_out_the_document_is_the_run_that_goes_on() {
 }
 
 #[tokio::test]
+async fn time_counts_while_the_daemon_plans_and_then_no_run_goes_on() {
+    let server = Server::start().await;
+    let output = imagesetd(&server, "apply thinking --timeout 300ms --output json").await;
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(
+        document(&output)["error"],
+        json!({
+            "code": "TIMED_OUT", "grpc_code": "DEADLINE_EXCEEDED", "details": {},
+            "message": "the time ran out while the daemon was planning, and no run has begun; call again with more time",
+        })
+    );
+}
+
+#[tokio::test]
 async fn detaching_leaves_the_run_to_the_daemon() {
     let server = Server::start().await;
     let output = imagesetd(&server, "apply endless --detach -o json").await;
@@ -232,6 +250,9 @@ async fn no_daemon_is_unavailable_and_a_wrong_word_is_usage() {
         ),
         (Some(2), json!("USAGE"))
     );
+    let message = document(&output)["error"]["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(message.starts_with("unrecognized subcommand"), "{message}");
 }
 
 #[tokio::test]

@@ -371,6 +371,7 @@ It waits for a person: this image set is applied by hand. To apply it:
                 subject: "quay.io/gone:1".to_owned(),
                 reason: "there is no such tag".to_owned(),
                 transient: false,
+                cause: crate::grpc::v1::UnresolvedCause::Other.into(),
             }],
             freshness: Freshness::Applied.into(),
             ..Plan::default()

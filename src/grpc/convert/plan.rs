@@ -7,6 +7,7 @@ use crate::{
     },
     model::{
         desired::{self, Unresolved},
+        facts::Cause,
         plan::{Moved, Step},
         record::{self, Freshness, Pending, PlanRecord},
         release::select::ConditionalStep,
@@ -154,6 +155,15 @@ fn unresolved(unresolved: &Unresolved) -> v1::Unresolved {
         subject: unresolved.subject.clone(),
         reason: unresolved.reason.clone(),
         transient: unresolved.transient,
+        cause: cause(unresolved.cause).into(),
+    }
+}
+
+fn cause(cause: Cause) -> v1::UnresolvedCause {
+    match cause {
+        Cause::Unavailable => v1::UnresolvedCause::Unavailable,
+        Cause::Authentication => v1::UnresolvedCause::Authentication,
+        Cause::Other => v1::UnresolvedCause::Other,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{
     facts::Fact,
-    imageset::{Channel, ChannelType, Helm, Operator},
+    imageset::{Blocked, Channel, ChannelType, Helm, Operator},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
     policy::{ApplyMode, MirrorScope, OnRefresh},
     release::{
@@ -80,6 +80,7 @@ fn failed(reference: &str) -> Fact {
     let failure = Failure {
         reason: "it is not there".into(),
         transient: true,
+        cause: Cause::Unavailable,
     };
     Fact::Tag(reference.parse().unwrap(), Err(failure))
 }
@@ -266,6 +267,7 @@ fn what_fails_stalls_its_own_entry_and_nothing_else() {
                 subject: "q.io/a/gone:1".into(),
                 reason: "it is not there".into(),
                 transient: true,
+                cause: Cause::Unavailable,
             }],
             pins: BTreeMap::from([("q.io/a/x:1".into(), named("x").to_string())]),
             ..Desired::default()
@@ -281,22 +283,23 @@ fn a_channel_that_cannot_be_read_stalls_itself_and_no_channel_whose_name_begins_
             Err(Failure {
                 reason: "nobody answers".into(),
                 transient: true,
+                cause: Cause::Unavailable,
             }),
         ),
         // No release at all: nobody but a person can help that.
         channel_graph("stable-4.16", &[]),
     ]);
     let desired = whole(&releases(&["stable-4.1", "stable-4.16"]), &known);
-    let found: Vec<(&str, bool)> = desired
+    let found: Vec<(&str, bool, Cause)> = desired
         .unresolved
         .iter()
-        .map(|u| (u.subject.as_str(), u.transient))
+        .map(|u| (u.subject.as_str(), u.transient, u.cause))
         .collect();
     assert_eq!(
         found,
         [
-            ("channel stable-4.1 for amd64", true),
-            ("channel stable-4.16 for amd64", false)
+            ("channel stable-4.1 for amd64", true, Cause::Unavailable),
+            ("channel stable-4.16 for amd64", false, Cause::Other)
         ]
     );
     assert_eq!(desired.images, []);
@@ -375,6 +378,7 @@ fn two_images_for_one_place_are_both_left_out_and_both_named() {
             "{subject} and {other} would both land on m.lan:5000/ocp/bitnami/redis:7; give one of them a `targetRepo` of its own"
         ),
         transient: false,
+        cause: Cause::Other,
     };
     let (one, other) = ("docker.io/bitnami/redis:7", "quay.io/bitnami/redis:7");
     assert_eq!(desired.unresolved, [clash(one, other), clash(other, one)]);
@@ -442,6 +446,7 @@ fn a_place_that_another_set_has_is_yielded_and_named() {
                 subject: "q.io/a/x:1".into(),
                 reason: "q.io/a/x:1 and other.io/a/x (of image set dev) would both land on m.lan:5000/ocp/a/x:1; give one of them a `targetRepo` of its own".into(),
                 transient: false,
+                cause: Cause::Other,
             }],
             ..whole.clone()
         }
@@ -529,6 +534,7 @@ fn a_component_that_cannot_be_read_is_named_with_its_release() {
             subject: "release 4.16.0 (amd64), component cli".into(),
             reason: "it names no digest".into(),
             transient: false,
+            cause: Cause::Other,
         }]
     );
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    facts::{Fact, Failure},
+    facts::{Cause, Fact, Failure},
     imageset::{AdditionalImage, Blocked},
     manifest::{OCI_INDEX, OCI_MANIFEST},
     mirrored::Landed,
@@ -331,6 +331,7 @@ fn platforms_that_an_index_lacks_are_named_with_those_it_offers() {
                 "q.io/l:1 has none of the platforms asked for (linux/s390x); it offers linux/amd64"
                     .into(),
             transient: false,
+            cause: Cause::Other,
         }]
     );
 }
@@ -353,6 +354,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         Err(Failure {
             reason: "it is gone".into(),
             transient: true,
+            cause: Cause::Unavailable,
         }),
     ));
     let plan = planned(&desired(&images), &Mirrored::default(), &facts);
@@ -364,11 +366,13 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             root.digest
         ),
         transient: false,
+        cause: Cause::Unavailable,
     };
     let gone = Unresolved {
         subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
         reason: "it is gone".into(),
         transient: true,
+        cause: Cause::Unavailable,
     };
     assert_eq!(plan.unresolved, [withheld.clone(), gone]);
     // One whose place another image claims is missing just as well.
@@ -376,6 +380,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         subject: "release 4.16.0 (amd64)".into(),
         reason: "a and b would both land on c".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let yielded = Desired {
         unresolved: vec![clash.clone()],
@@ -383,6 +388,10 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     };
     let plan = planned(&yielded, &Mirrored::default(), &facts);
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
+    let withheld = Unresolved {
+        cause: Cause::Other,
+        ..withheld
+    };
     assert_eq!(plan.unresolved, [clash, withheld]);
     // So is one that the payload names in a way nobody can read.
     let unreadable = Desired {
@@ -390,6 +399,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             subject: "release 4.16.0 (amd64), component cli".into(),
             reason: "it names no digest".into(),
             transient: false,
+            cause: Cause::Other,
         }],
         ..desired(&images[1..])
     };
@@ -426,6 +436,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         subject: subject.into(),
         reason: "it is gone".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let unwanted_with = |unresolved: Vec<Unresolved>| {
         let now = Desired {

@@ -222,6 +222,7 @@ fn a_tag_was_named_by_the_last_resolution_else_by_the_last_applied_plan() {
     let failed = resolved(Err(crate::model::facts::Failure {
         reason: "it is gone".into(),
         transient: false,
+        cause: Default::default(),
     }));
     assert_eq!(last_named(&need, &failed, &pins), Some(pinned.clone()));
     assert_eq!(last_named(&need, &None, &pins), Some(pinned));
