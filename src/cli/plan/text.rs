@@ -112,7 +112,7 @@ fn images(plan: &Plan) -> String {
     text
 }
 
-fn are(number: u64) -> &'static str {
+pub(super) fn are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
