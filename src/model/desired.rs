@@ -3,12 +3,15 @@
 //! **Ask, then decide.** [`build`] either gives the whole answer or says which facts it lacks; it never fetches. What cannot be
 //! had stalls the entry that needs it, by name, and nothing else.
 
+mod attached;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    accessory::Accessory,
     facts::{Built, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
     imageset::{AdditionalImage, Blocked, ImageSet, SetName, pattern},
@@ -97,6 +100,8 @@ impl Unresolved {
 pub struct Desired {
     /// The images, sorted by their place in the mirror.
     pub images: Vec<Wanted>,
+    /// What belongs to the images, by the repository of the mirror and the image's digest; each comes after what it belongs to.
+    pub attached: BTreeMap<(Repository, Digest), Vec<Accessory>>,
     /// What could not be resolved, sorted.
     pub unresolved: Vec<Unresolved>,
     /// What the set asks for and this version cannot mirror yet: the stanza, and a sentence.
@@ -135,6 +140,10 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         .images
         .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
+    let needs = attached::attach(&mut desired, policy, facts);
+    if !needs.is_empty() {
+        return Built::Missing(needs);
+    }
     desired.unresolved.sort();
     desired.unresolved.dedup();
     Built::Whole(desired)

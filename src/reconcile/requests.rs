@@ -108,10 +108,10 @@ impl Handle {
         let known = self.inner.with_set(name, |state| {
             state.resolution().is_some() && state.failure.is_none()
         });
-        let reading = if known && !refresh {
-            Reading::Pinned
-        } else {
-            Reading::Fresh
+        let reading = match (refresh, known) {
+            (true, _) => Reading::Anew,
+            (false, true) => Reading::Pinned,
+            (false, false) => Reading::Fresh,
         };
         let record = self.inner.make_plan(origin, reading).await?;
         let freshness = self.standing(&record).unwrap_or(Freshness::Fresh);
