@@ -8,17 +8,35 @@ use super::{Event, Run, place_in};
 use crate::{
     model::{
         accessory::{self, Accessory, Listing, Standing},
+        desired::Kind,
         image::{Digest, Repository, Tag},
         manifest::Manifest,
         mirrored::Landed,
         plan::Step,
+        sentence,
     },
     registry::{self, Selector},
 };
 
+/// Whether an image is of no use without an accessory: clusters from 4.21 on demand the signature of a release payload.
+fn is_decisive(step: &Step, accessory: &Accessory) -> bool {
+    step.image.kind == Kind::Release && accessory.kind == accessory::Kind::Signature
+}
+
+/// Says that an image is there and something that belongs to it is not, and how to do without.
+pub(super) fn told(error: &registry::Error) -> String {
+    format!(
+        "the image is mirrored, something that belongs to it is not: {}; where it is not needed, signatures and referrers stay behind \
+         with `signatures: {{copy: false}}` in the settings, or `--remove-signatures` with `once`",
+        sentence(error)
+    )
+}
+
 impl Run {
-    /// Brings what belongs to a step's image; the image is there. What belongs to a referrer comes after it.
-    pub(super) async fn attached(&self, step: &Step) -> Result<(), registry::Error> {
+    /// Brings what belongs to a step's image; the image is there. What belongs to a referrer comes after it. One that fails keeps
+    /// away none of the others; with the failure comes whether the image is of use without.
+    pub(super) async fn attached(&self, step: &Step) -> Result<(), (registry::Error, bool)> {
+        let mut failed: Option<(registry::Error, bool)> = None;
         let mut left: Vec<&Accessory> = step.attached.iter().collect();
         while !left.is_empty() {
             let coming: BTreeSet<&Digest> = left.iter().map(|a| &a.digest).collect();
@@ -28,16 +46,22 @@ impl Run {
             if now.is_empty() {
                 now = std::mem::take(&mut later);
             }
-            let brought = now
-                .into_iter()
-                .map(|accessory| self.accessory(step, accessory));
-            join_all(brought)
-                .await
-                .into_iter()
-                .collect::<Result<Vec<()>, _>>()?;
+            let brought = now.into_iter().map(|accessory| async move {
+                let brought = self.accessory(step, accessory).await;
+                brought.map_err(|error| (error, is_decisive(step, accessory)))
+            });
+            for trouble in join_all(brought).await.into_iter().filter_map(Result::err) {
+                let worse = failed.as_ref().is_none_or(|(error, decisive)| {
+                    let rank = |error: &registry::Error, decisive| (decisive, error.is_transient());
+                    rank(&trouble.0, trouble.1) > rank(error, *decisive)
+                });
+                if worse {
+                    failed = Some(trouble);
+                }
+            }
             left = later;
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn accessory(&self, step: &Step, accessory: &Accessory) -> Result<(), registry::Error> {

@@ -188,6 +188,22 @@ fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
 /// Whether a manifest is in its place already, held by the one who is bringing it.
 type Place = Arc<tokio::sync::Mutex<bool>>;
 
+/// Why an image could not be brought into its place, all of it.
+struct Setback {
+    error: registry::Error,
+    /// Whether the image is there, and only something that belongs to it is not.
+    tagged: bool,
+}
+
+impl From<registry::Error> for Setback {
+    fn from(error: registry::Error) -> Self {
+        Setback {
+            error,
+            tagged: false,
+        }
+    }
+}
+
 /// What is in its place, by what it is.
 type Places<T> = Mutex<HashMap<(Repository, T), Place>>;
 
@@ -279,16 +295,19 @@ impl Run {
     async fn attempts(&self, step: &Step) -> Result<(), Failed> {
         let mut attempt = 1;
         loop {
-            let error = match self.place(step).await {
+            let Setback { error, tagged } = match self.place(step).await {
                 Ok(()) => return Ok(()),
-                Err(error) => error,
+                Err(setback) => setback,
             };
             let again = error.is_transient()
                 && attempt <= self.engine.limits.retries
                 && !self.engine.stop.is_cancelled();
             if !again {
                 return Err(Failed {
-                    cause: told(&error, step),
+                    cause: match tagged {
+                        true => attached::told(&error),
+                        false => told(&error, step),
+                    },
                     attempts: attempt,
                     because_of: vec![],
                     stopped: false,
@@ -304,9 +323,13 @@ impl Run {
     }
 
     /// Brings one image into its place: what it is made of, then its own manifest under its tag.
-    async fn place(&self, step: &Step) -> Result<(), registry::Error> {
+    async fn place(&self, step: &Step) -> Result<(), Setback> {
         if step.image_held {
-            return self.attached(step).await;
+            let brought = self.attached(step).await;
+            return brought.map_err(|(error, _)| Setback {
+                error,
+                tagged: true,
+            });
         }
         let image = &step.image;
         let root = self.manifest(&image.source, &image.digest).await?;
@@ -323,11 +346,18 @@ impl Run {
         .await;
         landed.into_iter().collect::<Result<Vec<()>, _>>()?;
         // What belongs to an image comes before its tag, and after the image that it names: some registries insist.
+        let mut attached = Ok(());
         if !step.attached.is_empty() {
             let name = Selector::Digest(image.digest.clone());
             self.manifest_with_blobs(&image.source, &image.target, &root, name, complete)
                 .await?;
-            self.attached(step).await?;
+            attached = match self.attached(step).await {
+                Err((error, decisive)) if decisive || error.is_transient() => {
+                    return Err(error.into());
+                }
+                // What cannot be had, or what the mirror does not take, is told and does not keep the image away.
+                brought => brought,
+            };
         }
         let name = Selector::Tag(image.tag.clone());
         self.manifest_with_blobs(&image.source, &image.target, &root, name, complete)
@@ -339,7 +369,10 @@ impl Run {
                 image.digest.clone(),
             )))
             .await;
-        Ok(())
+        attached.map_err(|(error, _)| Setback {
+            error,
+            tagged: true,
+        })
     }
 
     /// Brings a child of an index into its place, by digest.

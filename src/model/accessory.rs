@@ -298,32 +298,6 @@ pub fn compare(kind: Kind, held: &Manifest, upstream: &Manifest) -> Standing {
     }
 }
 
-/// Counts accessories in words, signatures first: `1 signature and 2 referrers`. Empty where there are none.
-pub fn counted<'a>(accessories: impl IntoIterator<Item = &'a Accessory>) -> String {
-    let mut counts = std::collections::BTreeMap::<Kind, usize>::new();
-    for accessory in accessories {
-        *counts.entry(accessory.kind).or_default() += 1;
-    }
-    let words: Vec<String> = counts
-        .into_iter()
-        .map(|(kind, count)| {
-            let word = match kind {
-                Kind::Signature => "signature",
-                Kind::Attestation => "attestation",
-                Kind::Sbom => "SBOM",
-                Kind::Referrer => "referrer",
-            };
-            let plural = if count == 1 { "" } else { "s" };
-            format!("{count} {word}{plural}")
-        })
-        .collect();
-    match words.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -517,29 +491,5 @@ mod tests {
         };
         let of = attached.of(&BTreeSet::from([digest("amd64")]));
         assert_eq!(of, [&attached.found[0], &attached.found[2]]);
-    }
-
-    #[test]
-    fn counts_are_said_in_words() {
-        let accessory = |kind| Accessory {
-            subject: digest("image"),
-            kind,
-            digest: digest("x"),
-        };
-        let count = |kinds: &[Kind]| {
-            let all: Vec<_> = kinds.iter().copied().map(accessory).collect();
-            counted(&all)
-        };
-        assert_eq!(count(&[]), "");
-        assert_eq!(count(&[Kind::Sbom]), "1 SBOM");
-        assert_eq!(
-            count(&[
-                Kind::Referrer,
-                Kind::Signature,
-                Kind::Attestation,
-                Kind::Referrer
-            ]),
-            "1 signature, 1 attestation and 2 referrers"
-        );
     }
 }

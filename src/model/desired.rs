@@ -5,16 +5,19 @@
 
 mod attached;
 
+mod blocker;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::Regex;
 use serde::{Deserialize, Serialize};
+
+use blocker::Blocker;
 
 use crate::model::{
     accessory::Accessory,
     facts::{Built, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
-    imageset::{AdditionalImage, Blocked, ImageSet, SetName, pattern},
+    imageset::{AdditionalImage, ImageSet, SetName},
     policy::Policy,
     release::{
         names,
@@ -491,45 +494,6 @@ struct Root {
     asked_tag: Option<Tag>,
     unit: String,
     entry: String,
-}
-
-/// What a set blocks, by an image's source or its place in the mirror.
-struct Blocker {
-    patterns: Vec<Regex>,
-    exact: BTreeSet<String>,
-}
-
-impl Blocker {
-    fn new(blocked: &[Blocked]) -> Self {
-        let mut blocker = Blocker {
-            patterns: vec![],
-            exact: BTreeSet::new(),
-        };
-        for entry in blocked {
-            match entry {
-                // A set whose patterns cannot be read is not valid and never comes here.
-                Blocked::Pattern(text) => blocker.patterns.extend(pattern(text)),
-                Blocked::Exact(name) => {
-                    blocker.exact.insert(name.clone());
-                }
-            }
-        }
-        blocker
-    }
-
-    fn blocks(&self, names: &[String]) -> bool {
-        names
-            .iter()
-            .any(|n| self.exact.contains(n) || self.patterns.iter().any(|p| p.is_match(n)))
-    }
-
-    fn blocks_wanted(&self, wanted: &Wanted) -> bool {
-        self.blocks(&[
-            wanted.source_reference().to_string(),
-            wanted.source.at(wanted.digest.clone()).to_string(),
-            wanted.target_reference().to_string(),
-        ])
-    }
 }
 
 /// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked

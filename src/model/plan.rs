@@ -256,8 +256,13 @@ fn withhold(left: &mut Vec<Left<'_>>, unresolved: &mut Vec<Unresolved>) {
 /// Whether the mirror is known to hold an image under its tag, whole for its platforms. A release payload counts only with its
 /// signature, where upstream is known to have one.
 pub fn holds(mirrored: &Mirrored, wanted: &Wanted, facts: &Facts) -> bool {
-    matches!(look(wanted, mirrored, facts), Look::Held)
-        && (wanted.kind != Kind::Release || attached::is_signed(wanted, mirrored, facts))
+    matches!(look(wanted, mirrored, facts), Look::Held) && is_signed(mirrored, wanted, facts)
+}
+
+/// Whether the mirror is known to hold the signatures of a release payload, where upstream is known to have any; other images do
+/// without.
+pub fn is_signed(mirrored: &Mirrored, wanted: &Wanted, facts: &Facts) -> bool {
+    wanted.kind != Kind::Release || attached::is_signed(wanted, mirrored, facts)
 }
 
 /// What is known of one wanted image.

@@ -356,8 +356,10 @@ impl Handle {
                 .as_ref()
                 .and_then(|id| state.active.get(id))
                 .map(|r| r.record.borrow().progress.clone());
+            let facts = set.resolution().map(|r| &r.facts);
             let held = |w: &&crate::model::desired::Wanted| {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
+                    && facts.is_none_or(|facts| crate::model::plan::is_signed(&mirrored, w, facts))
             };
             let wanted = set.wants();
             let is_running = |plan: &PlanRecord| {

@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{
     accessory::Scope,
     facts::Fact,
-    imageset::{Channel, ChannelType, Helm, Operator},
+    imageset::{Blocked, Channel, ChannelType, Helm, Operator},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
     policy::{ApplyMode, MirrorScope, OnRefresh},
     release::{

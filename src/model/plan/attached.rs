@@ -12,6 +12,9 @@ use crate::model::{
     mirrored::Mirrored,
 };
 
+/// Accessories that the mirror lacks, with their manifests.
+type Lacking<'a> = Vec<(&'a Accessory, Vec<&'a Manifest>)>;
+
 /// Compares images' accessories with what the mirror holds, one image after the other.
 pub(super) struct Attaching<'a> {
     desired: &'a Desired,
@@ -23,7 +26,7 @@ pub(super) struct Attaching<'a> {
     pub(super) warnings: BTreeSet<String>,
     /// Images that are held and gain something by an earlier step: two tags of one share what belongs to it.
     served: BTreeSet<(&'a Repository, &'a Digest)>,
-    compared: BTreeMap<(&'a Repository, &'a Digest), Vec<(&'a Accessory, Vec<&'a Manifest>)>>,
+    compared: BTreeMap<(&'a Repository, &'a Digest), Lacking<'a>>,
 }
 
 impl<'a> Attaching<'a> {
@@ -40,11 +43,7 @@ impl<'a> Attaching<'a> {
     }
 
     /// Returns what the mirror lacks of what belongs to an image, with the manifests of it; `held` says whether it has the image.
-    pub(super) fn lacking(
-        &mut self,
-        wanted: &'a Wanted,
-        held: bool,
-    ) -> Vec<(&'a Accessory, Vec<&'a Manifest>)> {
+    pub(super) fn lacking(&mut self, wanted: &'a Wanted, held: bool) -> Lacking<'a> {
         let place = (&wanted.target, &wanted.digest);
         let Some(accessories) = self
             .desired
