@@ -1,6 +1,6 @@
 //! Signatures and referrers: when they are looked for again, and what the mirror has of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -11,8 +11,8 @@ use crate::{
         accessory::{self, Accessory, Scope, Standing},
         desired::Desired,
         facts::{Fact, Need},
-        image::{Digest, Repository},
-        mirrored::Mirrored,
+        image::{Digest, Repository, Tag},
+        mirrored::{Landed, Mirrored},
     },
     resolve::Asked,
     store::{self, Looked, Store},
@@ -60,13 +60,43 @@ pub(super) fn looks(facts: &[Fact], now: Timestamp) -> Vec<(Repository, Looked)>
     looks.collect()
 }
 
+/// What tags of accessories are believed to name in the mirror, though it is not what upstream's name.
+fn believed(
+    unknown: &[(Repository, Vec<Accessory>)],
+    mirrored: &Mirrored,
+) -> BTreeMap<(Repository, Tag), Digest> {
+    let mut believed = BTreeMap::new();
+    for (target, accessories) in unknown {
+        for tag in accessories.iter().filter_map(Accessory::tag) {
+            if let Some(digest) = mirrored.tag(target, &tag) {
+                believed.insert((target.clone(), tag), digest.clone());
+            }
+        }
+    }
+    believed
+}
+
+/// What was believed to be there and was not found: somebody took it away to have upstream's in its place.
+fn gone(mut believed: BTreeMap<(Repository, Tag), Digest>, found: &[Landed]) -> Vec<Landed> {
+    for fact in found {
+        if let Landed::Tag(repository, tag, _) = fact {
+            believed.remove(&(repository.clone(), tag.clone()));
+        }
+    }
+    let gone = believed.into_iter();
+    gone.map(|((repository, _), digest)| Landed::Gone(repository, digest))
+        .collect()
+}
+
 impl Inner {
     /// Asks the mirror about signatures and referrers of images it has, where nothing is known of them. Of a mirror that somebody
     /// else filled or signed in, what they did is kept.
     pub(super) async fn survey_attached(&self, desired: &Desired) -> Result<(), Error> {
-        let unknown = {
+        let (unknown, believed) = {
             let mirrored = self.mirrored();
-            self.unknown(desired, &mirrored)?
+            let unknown = self.unknown(desired, &mirrored)?;
+            let believed = believed(&unknown, &mirrored);
+            (unknown, believed)
         };
         if unknown.is_empty() {
             return Ok(());
@@ -79,7 +109,9 @@ impl Inner {
         let manifests = found.manifests;
         self.on_store(move |store| store.keep_facts(&manifests, &[]))
             .await?;
-        self.record_landed(found.landed).await
+        let mut landed = gone(believed, &found.landed);
+        landed.extend(found.landed);
+        self.record_landed(landed).await
     }
 
     fn unknown(

@@ -618,6 +618,20 @@ fn signatures_that_others_put_into_the_mirror_are_recognised_and_kept() {
             tag(&resigned, ".sig")
         )]
     );
+    // Once it is taken away, upstream's comes in its place.
+    let folder = format!("docker/registry/v2/repositories/{repository}/_manifests/tags");
+    let link = site
+        .mirror
+        .storage()
+        .join(folder)
+        .join(tag(&resigned, ".sig"));
+    std::fs::remove_dir_all(link).unwrap();
+    site.done(&[])
+        .says(&["1 signature to copy, of 1 image mirrored already"]);
+    site.assert_mirrored(
+        &format!("team/app:{}", tag(&resigned, ".sig")),
+        &upstream[3],
+    );
 }
 
 #[test]
