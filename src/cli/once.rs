@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Take releases without a look at their signatures
     #[arg(long)]
     ignore_release_signature: bool,
-    /// Leave signatures of images behind
+    /// Leave signatures and referrers of images behind, but for the signatures of release payloads
     #[arg(long)]
     remove_signatures: bool,
     /// Let shortest paths use conditional updates
@@ -141,7 +141,7 @@ pub struct Order {
     pub dest_tls_verify: bool,
     /// Whether releases are taken without a look at their signatures.
     pub ignore_release_signatures: bool,
-    /// Whether signatures of images are left behind.
+    /// Whether signatures and referrers of images are left behind.
     pub remove_signatures: bool,
     /// Whether shortest paths may use conditional updates.
     pub conditional_updates: bool,

@@ -87,7 +87,8 @@ async fn told_to_stop() {
 
 /// Plans and applies every image set of the files; the worst ending counts.
 async fn rounds(handle: &Handle, order: &Order, report: &mut Report) -> Result<Exit, Failure> {
-    let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
+    // Nothing is resolved yet, so tags and channels are read; what is known by digest is not asked for anew.
+    let planned = handle.plan(None, false, vec![]).await.map_err(asked)?;
     let status = handle.status(None).map_err(asked)?;
     let of_sets = status.sets.iter().flat_map(|s| &s.problems);
     // A problem of one image set is among those of its file too.
@@ -264,6 +265,7 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
     settings.authfile.clone_from(&order.authfile);
     settings.defaults.ignore_release_signatures = order.ignore_release_signatures;
     settings.defaults.conditional_updates = order.conditional_updates;
+    settings.defaults.copy_signatures = !order.remove_signatures;
     if let Some(url) = &order.update_url {
         settings.update_service = UpdateService {
             ocp: url.clone(),

@@ -3,6 +3,8 @@
 //! **Ask, then decide.** [`build`] either gives the whole answer or says which facts it lacks; it never fetches. What cannot be
 //! had stalls the entry that needs it, by name, and nothing else.
 
+mod attached;
+
 mod blocker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    accessory::Accessory,
     facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
     imageset::{AdditionalImage, ImageSet, SetName},
@@ -113,6 +116,8 @@ impl Unresolved {
 pub struct Desired {
     /// The images, sorted by their place in the mirror.
     pub images: Vec<Wanted>,
+    /// What belongs to the images, by the repository of the mirror and the image's digest; each comes after what it belongs to.
+    pub attached: BTreeMap<(Repository, Digest), Vec<Accessory>>,
     /// What could not be resolved, sorted.
     pub unresolved: Vec<Unresolved>,
     /// What the set asks for and this version cannot mirror yet: the stanza, and a sentence.
@@ -151,6 +156,10 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         .images
         .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
+    let needs = attached::attach(&mut desired, policy, facts);
+    if !needs.is_empty() {
+        return Built::Missing(needs);
+    }
     desired.unresolved.sort();
     desired.unresolved.dedup();
     Built::Whole(desired)

@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    accessory::{Attached, Scope},
     image::{Digest, Reference, Repository},
     manifest::Manifest,
     release::{graph::Graph, payload::Payload, select::GraphKey},
@@ -27,6 +28,8 @@ pub enum Need {
     Manifest(Repository, Digest),
     /// What the release payload of one architecture holds, by its manifest's digest.
     Payload(Repository, Digest),
+    /// What belongs to images of one repository: all of them in one question, since one look at its tags answers for many.
+    Attached(Repository, BTreeSet<(Digest, Scope)>),
 }
 
 impl Need {
@@ -39,6 +42,7 @@ impl Need {
             Need::Payload(repository, digest) => {
                 format!("the release payload {repository}@{digest}")
             }
+            Need::Attached(repository, _) => format!("signatures and referrers in {repository}"),
         }
     }
 }
@@ -80,6 +84,8 @@ pub struct Facts {
     pub manifests: BTreeMap<Digest, Result<Arc<Manifest>, Failure>>,
     /// Payloads by the digest of their manifest.
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
+    /// What belongs to images, by the repository it was looked for in. It says itself what could not be looked for.
+    pub attached: BTreeMap<Repository, BTreeMap<(Digest, Scope), Arc<Attached>>>,
     /// What is to be said of the graphs that failed beside the sentence.
     pub failed_graphs: BTreeMap<GraphKey, Failure>,
 }
@@ -95,6 +101,8 @@ pub enum Fact {
     Manifest(Digest, Result<Arc<Manifest>, Failure>),
     /// Answers [`Need::Payload`].
     Payload(Digest, Result<Arc<Payload>, Failure>),
+    /// Answers [`Need::Attached`] for one image.
+    Attached(Repository, (Digest, Scope), Arc<Attached>),
 }
 
 impl Facts {
@@ -116,7 +124,22 @@ impl Facts {
             Fact::Tag(reference, digest) => settle(&mut self.tags, reference, digest),
             Fact::Manifest(digest, manifest) => settle(&mut self.manifests, digest, manifest),
             Fact::Payload(digest, payload) => settle(&mut self.payloads, digest, payload),
+            Fact::Attached(repository, image, attached) => {
+                let known = self.attached.entry(repository).or_default();
+                known.insert(image, attached);
+            }
         }
+    }
+
+    /// Returns what belongs to an image, where it was looked for.
+    pub fn attached(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        scope: Scope,
+    ) -> Option<&Arc<Attached>> {
+        let known = self.attached.get(repository)?;
+        known.get(&(digest.clone(), scope))
     }
 
     /// Whether a need is answered.
@@ -126,6 +149,9 @@ impl Facts {
             Need::Tag(reference) => self.tags.contains_key(reference),
             Need::Manifest(_, digest) => self.manifests.contains_key(digest),
             Need::Payload(_, digest) => self.payloads.contains_key(digest),
+            Need::Attached(repository, images) => images
+                .iter()
+                .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
         }
     }
 }

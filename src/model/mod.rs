@@ -6,6 +6,8 @@ pub mod image;
 
 pub mod manifest;
 
+pub mod accessory;
+
 pub mod imageset;
 
 pub mod policy;

@@ -11,6 +11,8 @@
 
 mod answers;
 
+mod attached;
+
 mod documents;
 
 mod keeper;

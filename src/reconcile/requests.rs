@@ -108,10 +108,10 @@ impl Handle {
         let known = self.inner.with_set(name, |state| {
             state.resolution().is_some() && state.failure.is_none()
         });
-        let reading = if known && !refresh {
-            Reading::Pinned
-        } else {
-            Reading::Fresh
+        let reading = match (refresh, known) {
+            (true, _) => Reading::Anew,
+            (false, true) => Reading::Pinned,
+            (false, false) => Reading::Fresh,
         };
         let record = self.inner.make_plan(origin, reading).await?;
         let freshness = self.standing(&record).unwrap_or(Freshness::Fresh);
@@ -356,8 +356,10 @@ impl Handle {
                 .as_ref()
                 .and_then(|id| state.active.get(id))
                 .map(|r| r.record.borrow().progress.clone());
+            let facts = set.resolution().map(|r| &r.facts);
             let held = |w: &&crate::model::desired::Wanted| {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
+                    && facts.is_none_or(|facts| crate::model::plan::is_signed(&mirrored, w, facts))
             };
             let wanted = set.wants();
             let is_running = |plan: &PlanRecord| {

@@ -237,7 +237,10 @@ impl Handle {
             (None, Ok(())) if done == 0 => (
                 RunState::Failed,
                 match plan.plan.steps.len() {
-                    1 => "its one image did not land".to_owned(),
+                    1 if plan.plan.steps[0].attached.is_empty() => {
+                        "its one image did not land".to_owned()
+                    }
+                    1 => "its one image, or what belongs to it, did not land".to_owned(),
                     images => format!("none of {images} images landed"),
                 },
             ),

@@ -21,6 +21,7 @@ use crate::{
         connection::Connections,
         error::{Error, Problem, Task},
         protocol::{self, Answer, Request, Selector},
+        referrers::Knowledge,
         transport::{Host, Options},
     },
 };
@@ -34,6 +35,7 @@ struct Inner {
     options: Arc<Options>,
     connections: Arc<Connections>,
     hosts: Mutex<BTreeMap<Registry, Arc<Host>>>,
+    referrers: Knowledge,
 }
 
 /// What a `HEAD` tells of a manifest.
@@ -63,6 +65,15 @@ pub struct Upload {
     location: Url,
 }
 
+/// The tags of a repository, as far as they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagList {
+    /// The tags, sorted.
+    pub tags: Vec<Tag>,
+    /// Whether these are all of them.
+    pub whole: bool,
+}
+
 /// How many pages of a tag list are read.
 const MAX_PAGES: usize = 5_000;
 
@@ -80,6 +91,7 @@ impl Client {
             options: Arc::new(options),
             connections: Arc::new(connections),
             hosts: Mutex::default(),
+            referrers: Knowledge::default(),
         })))
     }
 
@@ -172,10 +184,30 @@ impl Client {
     ///
     /// What a registry lists that is not a tag is left out.
     pub async fn tags(&self, repository: &Repository) -> Result<Option<Vec<Tag>>, Error> {
+        match self.tags_within(repository, MAX_PAGES).await? {
+            Some(list) if !list.whole => {
+                let host = self.host(repository.registry())?;
+                let task = Task::ListTags(repository.clone());
+                Err(host.answer(&task, Problem::EndlessPages(MAX_PAGES)))
+            }
+            list => Ok(list.map(|list| list.tags)),
+        }
+    }
+
+    /// Returns a repository's tags as [`tags`](Client::tags) does, but reads no more than `pages` pages of them.
+    pub async fn tags_within(
+        &self,
+        repository: &Repository,
+        pages: usize,
+    ) -> Result<Option<TagList>, Error> {
         let host = self.host(repository.registry())?;
         let mut request = Request::tags(repository);
         let (mut tags, mut barren) = (BTreeSet::new(), 0);
-        for _ in 0..MAX_PAGES {
+        let list = |tags: BTreeSet<Tag>, whole| TagList {
+            tags: tags.into_iter().collect(),
+            whole,
+        };
+        for _ in 0..pages.min(MAX_PAGES) {
             let answer = match host.call(&request).await {
                 Ok(answer) => answer,
                 Err(e) if e.is_not_found() => return Ok(None),
@@ -187,7 +219,7 @@ impl Client {
             let next = protocol::next_page(&answer.url, &answer.headers)
                 .map_err(|host| wrong(Problem::ForeignPage(host)))?;
             let Some(next) = next else {
-                return Ok(Some(tags.into_iter().collect()));
+                return Ok(Some(list(tags, true)));
             };
             // Pages that bring nothing new and point on are a loop, whatever their address.
             barren = if tags.len() == before { barren + 1 } else { 0 };
@@ -196,7 +228,7 @@ impl Client {
             }
             request.address = next;
         }
-        Err(host.answer(&request.task, Problem::EndlessPages(MAX_PAGES)))
+        Ok(Some(list(tags, false)))
     }
 
     /// Whether a repository has a blob.
@@ -314,6 +346,18 @@ impl Client {
         name: &Selector,
         manifest: &Manifest,
     ) -> Result<(), Error> {
+        self.push_manifest(repository, name, manifest)
+            .await
+            .map(drop)
+    }
+
+    /// Pushes a manifest and returns the registry's whole answer.
+    pub(super) async fn push_manifest(
+        &self,
+        repository: &Repository,
+        name: &Selector,
+        manifest: &Manifest,
+    ) -> Result<Answer, Error> {
         let host = self.host(repository.registry())?;
         let Some(request) = Request::put_manifest(repository, name, manifest) else {
             let task = Task::ReadManifest(repository.clone(), name.clone());
@@ -326,10 +370,15 @@ impl Client {
         if let Some(found) = protocol::content_digest(&answer.headers) {
             same(&host, &request.task, &manifest.digest, found)?;
         }
-        Ok(())
+        Ok(answer)
     }
 
-    fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
+    /// What is known of registries and referrers.
+    pub(super) fn referrers_known(&self) -> &Knowledge {
+        &self.0.referrers
+    }
+
+    pub(super) fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
         let inner = &self.0;
         let mut hosts = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.get(registry) {

@@ -23,6 +23,8 @@ pub enum Task {
     ReadManifest(Repository, Selector),
     /// A repository's tags.
     ListTags(Repository),
+    /// The referrers of a manifest.
+    ListReferrers(Repository, Digest),
     /// `HEAD` of a blob.
     FindBlob(Repository, Digest),
     /// `GET` of a blob.
@@ -54,6 +56,7 @@ impl Task {
         match self {
             Task::ReadManifest(repository, _)
             | Task::ListTags(repository)
+            | Task::ListReferrers(repository, _)
             | Task::FindBlob(repository, _)
             | Task::ReadBlob(repository, _)
             | Task::BeginUpload(repository)
@@ -71,6 +74,9 @@ impl fmt::Display for Task {
         match self {
             Task::ReadManifest(r, name) => write!(f, "reading manifest {}", Named(r, name)),
             Task::ListTags(r) => write!(f, "listing the tags of {r}"),
+            Task::ListReferrers(r, digest) => {
+                write!(f, "listing the referrers of {r}@{digest}")
+            }
             Task::FindBlob(r, digest) => write!(f, "looking for blob {digest} in {r}"),
             Task::ReadBlob(r, digest) => write!(f, "reading blob {digest} of {r}"),
             Task::BeginUpload(r) => write!(f, "beginning an upload to {r}"),
@@ -299,6 +305,9 @@ pub enum Problem {
     /// Pages without end.
     #[error("gives pages of tags without end ({0} read)")]
     EndlessPages(usize),
+    /// More referrers than are read.
+    #[error("lists more than {0} referrers, which is the most that are read here")]
+    TooManyReferrers(usize),
     /// Pages of somebody else.
     #[error("points at another host for the next page (`{0}`), which is not followed")]
     ForeignPage(String),

@@ -40,9 +40,11 @@ mod blob;
 
 mod client;
 
+mod referrers;
+
 pub use auth::{Credentials, CredentialsError, Places};
 pub use blob::BlobStream;
-pub use client::{Begun, Client, Head, Upload};
+pub use client::{Begun, Client, Head, TagList, Upload};
 pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;
 pub use refusal::{Diagnostic, Login, Refused};

@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     model::{
         image::{Digest, Registry, Repository, Tag},
-        manifest::{ACCEPT, MAX_MANIFEST_BYTES, Manifest},
+        manifest::{ACCEPT, MAX_MANIFEST_BYTES, Manifest, OCI_INDEX},
     },
     registry::error::Task,
 };
@@ -153,6 +153,17 @@ impl Request {
         let task = Task::ListTags(repository.clone());
         let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
         request.limit = MAX_PAGE_BYTES;
+        request
+    }
+
+    /// The first page of a manifest's referrers.
+    pub(super) fn referrers(repository: &Repository, digest: &Digest) -> Self {
+        let path = format!("v2/{}/referrers/{digest}", repository.path());
+        let task = Task::ListReferrers(repository.clone(), digest.clone());
+        let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
+        let accept = HeaderValue::from_static(OCI_INDEX);
+        request.headers.insert(header::ACCEPT, accept);
+        request.limit = MAX_MANIFEST_BYTES;
         request
     }
 

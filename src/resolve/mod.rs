@@ -6,6 +6,8 @@ pub mod payload_layer;
 
 pub mod update_service;
 
+mod attached;
+
 mod payload;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::{
     registry::{self, Client, Selector},
 };
 
+pub use attached::Before;
 pub use payload::{KeepOne, Keeper};
 use update_service::UpdateService;
 
@@ -77,6 +80,9 @@ impl Resolver {
                 let payload =
                     payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
+            }
+            Need::Attached(repository, images) => {
+                self.attached(repository, images, asked.before).await
             }
         }
     }
@@ -135,6 +141,18 @@ pub struct Asked {
     pub need: Need,
     /// For a tag, what it named when it was read last.
     pub last: Option<Digest>,
+    /// For what belongs to images, what the last look found.
+    pub before: Before,
+}
+
+impl From<Need> for Asked {
+    fn from(need: Need) -> Self {
+        Asked {
+            need,
+            last: None,
+            before: Before::new(),
+        }
+    }
 }
 
 /// Whether an update service may answer if it is only asked again later.

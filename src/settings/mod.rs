@@ -96,6 +96,8 @@ impl Override {
             &self.ignore_release_signatures,
         );
         set(&mut policy.conditional_updates, &self.conditional_updates);
+        set(&mut policy.copy_signatures, &self.copy_signatures);
+        set(&mut policy.signatures_refresh, &self.signatures_refresh);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
     }
 }
@@ -141,6 +143,10 @@ pub struct Override {
     pub ignore_release_signatures: Option<bool>,
     /// See [`Policy::conditional_updates`].
     pub conditional_updates: Option<bool>,
+    /// See [`Policy::copy_signatures`].
+    pub copy_signatures: Option<bool>,
+    /// See [`Policy::signatures_refresh`].
+    pub signatures_refresh: Option<Duration>,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.

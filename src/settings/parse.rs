@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, source_policies, update_service},
+    stanzas::{git, keep, listen, registries, signatures, source_policies, update_service},
     units::{Size, Time},
 };
 use crate::{
@@ -132,6 +132,10 @@ fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
         mirror_scope: written.mirror_scope.unwrap_or_default(),
         ignore_release_signatures: written.ignore_release_signatures.unwrap_or_default(),
         conditional_updates: written.conditional_updates.unwrap_or_default(),
+        copy_signatures: written.copy_signatures.unwrap_or(true),
+        signatures_refresh: written
+            .signatures_refresh
+            .unwrap_or(Duration::from_secs(24 * 3600)),
     })
 }
 
@@ -149,6 +153,7 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         ("registry", MirrorScope::Registry),
     ];
     const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
+    let (copy_signatures, signatures_refresh) = signatures(fields);
     Override {
         name,
         target: fields.parsed("target"),
@@ -171,6 +176,8 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         conditional_updates: fields
             .get("conditional_updates")
             .and_then(|at| at.boolean()),
+        copy_signatures,
+        signatures_refresh,
     }
 }
 

@@ -250,6 +250,17 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
     host_at.map(|at| (at, access))
 }
 
+/// Reads `signatures`: whether they come along, and how often they are looked for again.
+pub(super) fn signatures(fields: &mut Fields<'_>) -> (Option<bool>, Option<Duration>) {
+    let Some(mut fields) = fields.fields("signatures") else {
+        return (None, None);
+    };
+    let copy = fields.get("copy").and_then(|at| at.boolean());
+    let refresh = time(&mut fields, "refresh", SECOND);
+    fields.finish();
+    (copy, refresh)
+}
+
 /// Reads `keep`: how many plans and how many runs.
 pub(super) fn keep(top: &mut Fields<'_>) -> (usize, usize) {
     const PLANS: usize = 20;

@@ -314,6 +314,8 @@ fn plan_of_tools(site: &Site) -> Value {
         },
         "releaseSignaturesIgnored": false, "warnings": [], "unsupported": [],
         "kinds": [{"kind": "IMAGE_KIND_ADDITIONAL", "stepCount": "2", "bytes": bytes}],
+        "attachedStepCount": "0",
+        "attached": [],
     })
 }
 
@@ -395,6 +397,7 @@ fn plan_is_made_shown_listed_and_applied() {
             "target": site.filled(&format!("MIRROR/ocp/team/{name}:v1")),
             "digest": site::tool(name).digest().to_string(), "bytes": bytes.to_string(), "blobs": "3",
             "unit": site.filled(&format!("UPSTREAM/team/{name}:v1")),
+            "attached": [], "imageMirrored": false,
         })
     };
     let [hammer, saw] = tools_bytes();

@@ -12,6 +12,10 @@ mod site;
 
 mod daemon;
 
+mod facade;
+
+mod attached;
+
 mod releases;
 
 mod bytes;

@@ -57,7 +57,7 @@ fn plan(plan: &Plan) -> String {
         ),
         steps => format!(
             "**{}** to copy, **{}** to download.\n",
-            text::count(steps, "image"),
+            text::count(steps.saturating_sub(plan.attached_step_count), "image"),
             text::bytes(plan.bytes)
         ),
     };
@@ -71,6 +71,9 @@ fn plan(plan: &Plan) -> String {
                 text::bytes(kind.bytes)
             );
         }
+    }
+    if let Some(attached) = plain::attached(plan) {
+        text += &format!("\n{attached}.\n");
     }
     if let Some(impact) = &plan.node_impact {
         text += &format!("\n**Nodes:** {}\n", escape(&plain::impact_line(impact)));
@@ -228,6 +231,8 @@ b.yaml has 1 error
 | release components | 187 | 17.9 GiB |
 | releases | 1 | 300 MiB |
 | additional images | 1 | 12.0 MiB |
+
+190 signatures to copy with them.
 
 **Nodes:** drained one after another (against these documents only)
 - quay.io/a gains its first tag rule

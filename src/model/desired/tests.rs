@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
+    accessory::Scope,
     facts::Fact,
     imageset::{Blocked, Channel, ChannelType, Helm, Operator},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
@@ -26,6 +27,8 @@ fn policy() -> Policy {
         mirror_scope: MirrorScope::Namespace,
         ignore_release_signatures: true,
         conditional_updates: false,
+        copy_signatures: false,
+        signatures_refresh: std::time::Duration::from_secs(3600),
     }
 }
 
@@ -127,10 +130,31 @@ fn facts(learnt: impl IntoIterator<Item = Fact>) -> Facts {
     facts
 }
 
+/// Decides, where nothing is signed.
 fn whole(set: &ImageSet, facts: &Facts) -> Desired {
-    match build(set, &policy(), facts) {
+    let mut facts = facts.clone();
+    let mut answer = build(set, &policy(), &facts);
+    if let Built::Missing(needs) = &answer {
+        needs.iter().for_each(|need| unsigned(&mut facts, need));
+        answer = build(set, &policy(), &facts);
+    }
+    match answer {
         Built::Whole(desired) => desired,
         Built::Missing(needs) => panic!("still asks for {needs:?}"),
+    }
+}
+
+/// Learns that nothing belongs to the images that are asked about.
+fn unsigned(facts: &mut Facts, need: &Need) {
+    let Need::Attached(repository, images) = need else {
+        panic!("still asks for {need:?}");
+    };
+    for image in images {
+        facts.learn(Fact::Attached(
+            repository.clone(),
+            image.clone(),
+            Arc::default(),
+        ));
     }
 }
 
@@ -204,6 +228,10 @@ fn needs_come_in_rounds_and_at_full_width() {
     roots
         .iter()
         .for_each(|(_, d)| known.learn(payload(d, &[("etcd", "etcd")])));
+    // Of a payload, whatever the policy says.
+    let signatures = roots.iter().map(|(_, d)| (d.clone(), Scope::Signature));
+    let signatures = Need::Attached(roots[0].0.clone(), signatures.collect());
+    assert_eq!(missing(&set, &known), BTreeSet::from([signatures]));
     assert_eq!(whole(&set, &known).images.len(), 6);
 }
 

@@ -20,6 +20,8 @@ fn policy() -> Policy {
         mirror_scope: MirrorScope::Namespace,
         ignore_release_signatures: true,
         conditional_updates: false,
+        copy_signatures: false,
+        signatures_refresh: Duration::from_secs(3600),
     }
 }
 
@@ -55,6 +57,8 @@ fn plan(images: &[Wanted]) -> Plan {
         bytes: 10,
         bytes_kept: 1000,
         blobs: 1,
+        attached: vec![],
+        image_held: false,
     };
     Plan {
         id: PlanId("p".into()),

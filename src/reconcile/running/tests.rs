@@ -33,6 +33,8 @@ fn steps(places: &[&str]) -> Vec<Step> {
         bytes: 0,
         bytes_kept: 0,
         blobs: 0,
+        attached: vec![],
+        image_held: false,
     };
     places.iter().map(step).collect()
 }
