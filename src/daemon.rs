@@ -166,7 +166,8 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
     }
     let closing = CancellationToken::new();
     let service = Service::new(handle.clone(), closing.clone());
-    let serving = tokio::spawn(server::serve(service, doors, closing.clone()));
+    let serving = server::serve(service, doors, closing.clone(), stop.clone());
+    let serving = tokio::spawn(serving);
     tokio::pin!(serving);
     let ended = tokio::select! {
         () = stop.cancelled() => None,

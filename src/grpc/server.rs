@@ -9,7 +9,10 @@ use tonic::{
     service::{Routes, RoutesBuilder},
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::grpc::v1::{
@@ -43,11 +46,13 @@ pub enum Error {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves at all `doors` until `stop` is cancelled and what was being answered has been.
+/// Serves at all `doors` until `stop` is cancelled and what was being answered has been. From `stopping` on it says of its health that
+/// nothing new should come.
 pub async fn serve<S: MirrorService + Clone>(
     service: S,
     doors: Vec<Door>,
     stop: CancellationToken,
+    stopping: CancellationToken,
 ) -> Result<(), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<MirrorServiceServer<S>>().await;
@@ -56,8 +61,14 @@ pub async fn serve<S: MirrorService + Clone>(
         .into_iter()
         .map(|door| at(door, routes.clone(), stop.clone()));
     let ending = async {
-        stop.cancelled().await;
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = stop.cancelled() => {}
+        }
         reporter.set_not_serving::<MirrorServiceServer<S>>().await;
+        // The server as a whole, which checks ask for that know no service.
+        let whole = reporter.set_service_status("", ServingStatus::NotServing);
+        whole.await;
         Ok(())
     };
     tokio::try_join!(futures_util::future::try_join_all(serving), ending)?;

@@ -24,6 +24,9 @@ use imagesetd::grpc::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use canned::Canned;
 
@@ -31,6 +34,7 @@ use canned::Canned;
 struct Server {
     folder: tempfile::TempDir,
     tcp: SocketAddr,
+    stopping: CancellationToken,
     _socket: listen::Socket,
 }
 
@@ -43,10 +47,13 @@ impl Server {
         let tcp = listen::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let doors = vec![Door::Unix(unix), Door::Tcp(tcp)];
-        tokio::spawn(serve(Canned, doors, CancellationToken::new()));
+        let stopping = CancellationToken::new();
+        let never = CancellationToken::new();
+        tokio::spawn(serve(Canned, doors, never, stopping.clone()));
         Server {
             folder,
             tcp: address,
+            stopping,
             _socket: socket,
         }
     }
@@ -228,6 +235,29 @@ async fn waiting_ends_when_ready_or_when_the_time_is_over() {
 #[tokio::test]
 async fn tcp_answers_as_the_socket_does() {
     let server = Server::start().await;
+    let output = at(&format!("http://{}", server.tcp), "version -o json").await;
+    assert_eq!(document(&output)["daemon"], json!({"version": "9.9.9"}));
+}
+
+#[tokio::test]
+async fn health_says_that_the_daemon_is_stopping_while_it_still_answers() {
+    let server = Server::start().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", server.tcp));
+    let mut health = HealthClient::new(channel.unwrap().connect().await.unwrap());
+    let mut watched = Vec::new();
+    for service in ["", "imageset.v1.MirrorService"] {
+        let service = service.to_owned();
+        let told = health.watch(HealthCheckRequest { service }).await.unwrap();
+        let mut told = told.into_inner();
+        let now = told.message().await.unwrap().unwrap();
+        assert_eq!(now.status(), ServingStatus::Serving);
+        watched.push(told);
+    }
+    server.stopping.cancel();
+    for mut told in watched {
+        let now = told.message().await.unwrap().unwrap();
+        assert_eq!(now.status(), ServingStatus::NotServing);
+    }
     let output = at(&format!("http://{}", server.tcp), "version -o json").await;
     assert_eq!(document(&output)["daemon"], json!({"version": "9.9.9"}));
 }
