@@ -11,12 +11,16 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
+    sync::Arc,
 };
 
 use imagesetd::grpc::{
+    access::{Access, Rules},
+    door::Door,
     listen,
-    server::{Door, serve},
+    server::serve,
 };
+use imagesetd::model::access::Right;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -36,10 +40,18 @@ impl Server {
         let (unix, socket) = listen::unix(&folder.path().join("s.sock"), None)
             .await
             .unwrap();
-        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap(), false)
+            .await
+            .unwrap();
         let address = tcp.local_addr().unwrap();
-        let doors = vec![Door::Unix(unix), Door::Tcp(tcp)];
-        tokio::spawn(serve(Canned, doors, CancellationToken::new()));
+        let tcp = Door::Tcp {
+            listener: tcp,
+            keys: None,
+            unnamed: Some(Right::Admin),
+        };
+        let doors = vec![Door::Unix(unix), tcp];
+        let access = Arc::new(Access::load(Rules::default()).unwrap());
+        tokio::spawn(serve(Canned, doors, access, CancellationToken::new()));
         Server {
             folder,
             tcp: address,
