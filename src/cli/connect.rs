@@ -16,7 +16,7 @@ use tonic::{
 
 use crate::{
     cli::{
-        failure::{Failure, causes},
+        failure::{Failure, causes, refused_certificate},
         output::Output,
     },
     grpc::v1::mirror_service_client::MirrorServiceClient,
@@ -40,20 +40,30 @@ pub struct Connection {
     /// Where the daemon listens: unix:///PATH, http://HOST:PORT on this machine, or https://HOST:PORT
     #[arg(long, value_name = "URL", env = "IMAGESETD_ENDPOINT", default_value = DEFAULT_ENDPOINT)]
     pub endpoint: String,
-    /// File that holds a bearer token (or the environment's IMAGESETD_TOKEN)
-    #[arg(long, value_name = "FILE")]
+    /// File that holds a bearer token; without it IMAGESETD_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE", env = "IMAGESETD_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// PEM file with the CA certificates that are trusted instead of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "IMAGESETD_CA_FILE")]
     pub ca_file: Option<PathBuf>,
     /// PEM file with this client's certificate
-    #[arg(long, value_name = "FILE", requires = "client_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key",
+        env = "IMAGESETD_CLIENT_CERT"
+    )]
     pub client_cert: Option<PathBuf>,
     /// PEM file with the key of this client's certificate
-    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_cert",
+        env = "IMAGESETD_CLIENT_KEY"
+    )]
     pub client_key: Option<PathBuf>,
     /// Name that the daemon's certificate has to be for, where it is not the endpoint's host
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "IMAGESETD_SERVER_NAME")]
     pub server_name: Option<String>,
 }
 
@@ -165,6 +175,9 @@ impl Connection {
     }
 
     fn unreachable(&self, error: &tonic::transport::Error) -> Failure {
+        if let Some(refused) = refused_certificate(error) {
+            return refused;
+        }
         let cause = causes(error);
         match io_kind(error) {
             Some(ErrorKind::PermissionDenied) => Failure::new(
