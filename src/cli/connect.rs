@@ -16,7 +16,7 @@ use tonic::{
 
 use crate::{
     cli::{
-        failure::{Failure, causes, refused_certificate},
+        failure::{Failure, causes},
         output::Output,
     },
     grpc::v1::mirror_service_client::MirrorServiceClient,
@@ -175,9 +175,6 @@ impl Connection {
     }
 
     fn unreachable(&self, error: &tonic::transport::Error) -> Failure {
-        if let Some(refused) = refused_certificate(error) {
-            return refused;
-        }
         let cause = causes(error);
         match io_kind(error) {
             Some(ErrorKind::PermissionDenied) => Failure::new(

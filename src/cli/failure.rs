@@ -144,10 +144,6 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        // TLS 1.3 tells of a certificate that is not accepted only once the first call is on its way.
-        if let Some(refused) = refused_certificate(&status) {
-            return refused;
-        }
         let reason = status
             .metadata()
             .get(REASON)
@@ -159,31 +155,6 @@ impl From<Status> for Failure {
             details: Box::new(convert::details(&status)),
         }
     }
-}
-
-/// Returns the failure where the daemon did not accept this side's certificate. Only the words are left of it: the HTTP library keeps no
-/// more of an error than that.
-pub fn refused_certificate(error: &dyn std::error::Error) -> Option<Failure> {
-    const ALERTS: [&str; 8] = [
-        "BadCertificate",
-        "UnsupportedCertificate",
-        "CertificateRevoked",
-        "CertificateExpired",
-        "CertificateUnknown",
-        "UnknownCA",
-        "AccessDenied",
-        "CertificateRequired",
-    ];
-    let cause = causes(error);
-    let (_, alert) = cause.split_once("received fatal alert: ")?;
-    let alert = ALERTS.iter().find(|known| alert.starts_with(**known))?;
-    Some(Failure::new(
-        "CERTIFICATE_REFUSED",
-        Code::Unauthenticated,
-        format!(
-            "the daemon does not accept this client's certificate ({alert}); is it of the daemon's `client_ca_file`, and not run out?"
-        ),
-    ))
 }
 
 /// Returns what to tell a person; a transport's own words are of no use to one.
@@ -285,20 +256,6 @@ mod tests {
                 "message": "plan 4f1c9a is stale: the directory changed; plan again", "details": {},
             }})
         );
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_accepted_is_told_from_a_broken_connection() {
-        let told = |text: &str| {
-            let error = std::io::Error::other(text.to_owned());
-            refused_certificate(&error).map(|f| (f.exit(), f.reason))
-        };
-        assert_eq!(
-            told("received fatal alert: UnknownCA"),
-            Some((Exit::Authentication, "CERTIFICATE_REFUSED".to_owned()))
-        );
-        assert_eq!(told("received fatal alert: InternalError"), None);
-        assert_eq!(told("connection reset by peer"), None);
     }
 
     #[test]

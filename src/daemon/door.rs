@@ -165,7 +165,7 @@ fn keys(door: &TcpDoor, clients: &Clients, access: &Access) -> Result<Option<Arc
             tokens_file: clients.tokens_file.clone().unwrap_or_default(),
         });
     }
-    let keys = door.tls.as_ref().map(|tls| load(tls)).transpose()?;
+    let keys = door.tls.as_ref().map(load).transpose()?;
     Ok(keys.map(Arc::new))
 }
 

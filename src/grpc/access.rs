@@ -123,7 +123,7 @@ impl Access {
 
     /// Whether anybody is known by a token.
     pub fn knows_tokens(&self) -> bool {
-        !self.rules.tokens.is_empty() || !self.from_file().is_empty()
+        !self.rules.tokens.is_empty() || !self.tokens_of_file().is_empty()
     }
 
     /// Has open streams look again whether their caller may still have them.
@@ -141,7 +141,7 @@ impl Access {
         Arc::clone(&self.large)
     }
 
-    fn from_file(&self) -> Arc<Vec<Token>> {
+    fn tokens_of_file(&self) -> Arc<Vec<Token>> {
         let tokens = self.from_file.read();
         Arc::clone(&tokens.unwrap_or_else(PoisonError::into_inner))
     }
@@ -177,7 +177,7 @@ impl Access {
                 let names = keys.names(chain).map_err(|error| {
                     stranger(
                         "CERTIFICATE_REFUSED",
-                        format!("the client certificate is not accepted any more: {error}; connect again with a good one"),
+                        format!("the client certificate is not accepted ({error}); it has to be of the daemon's `client_ca_file`, and within its time"),
                     )
                 })?;
                 Ok(Caller {
@@ -201,7 +201,7 @@ impl Access {
     }
 
     fn by_token(&self, authorization: &HeaderValue) -> Result<Caller, Status> {
-        let from_file = self.from_file();
+        let from_file = self.tokens_of_file();
         let tokens = self.rules.tokens.iter().chain(from_file.iter());
         let Some(presented) = bearer(authorization) else {
             return Err(stranger(

@@ -9,10 +9,14 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
     crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -136,8 +140,7 @@ impl Keys {
         self.current().acceptor
     }
 
-    /// Returns the names of a client's certificate, if it is still good: it may have run out since the handshake, or the CA may be
-    /// another one.
+    /// Returns the names of a client's certificate, if it is good now: its CA is the one that is known now, and it has not run out.
     pub fn names(&self, chain: &[CertificateDer<'_>]) -> Result<Vec<String>, rustls::Error> {
         let (Some(clients), Some((own, between))) = (self.current().clients, chain.split_first())
         else {
@@ -161,7 +164,7 @@ fn material(files: &Files) -> Result<Material, KeyError> {
         .with_safe_default_protocol_versions()
         .map_err(pair)?;
     let builder = match &clients {
-        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+        Some(clients) => builder.with_client_cert_verifier(Arc::new(Later(Arc::clone(clients)))),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
@@ -172,7 +175,56 @@ fn material(files: &Files) -> Result<Material, KeyError> {
     })
 }
 
-/// Who has no certificate is let shake hands, so that a token will do, and so that the refusal is an answer that says what to do.
+/// Shakes hands with every certificate whose key the client has, and leaves it to [`Keys::names`], which each call goes through, whether
+/// it is a good one. A handshake that fails says nothing that a client could pass on, and with TLS 1.3 only a broken connection is left
+/// of it; a call is answered by a code and a sentence.
+#[derive(Debug)]
+struct Later(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Later {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        // A token will do.
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, KeyError> {
     let unfit = |why: String| KeyError::Ca {
         path: path.to_owned(),
@@ -185,7 +237,6 @@ fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, KeyError> {
             .map_err(|error| unfit(error.to_string()))?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
-        .allow_unauthenticated()
         .build()
         .map_err(|error| unfit(error.to_string()))
 }

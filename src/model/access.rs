@@ -241,8 +241,7 @@ pub struct CertificateRule {
 
 /// Returns what the holder of a certificate with these names may do, by the first entry that fits.
 pub fn certificate_rights(rules: &[CertificateRule], names: &[String]) -> Option<Right> {
-    let fits =
-        |rule: &&CertificateRule| rule.subject == "*" || names.iter().any(|n| *n == rule.subject);
+    let fits = |rule: &&CertificateRule| rule.subject == "*" || names.contains(&rule.subject);
     rules.iter().find(fits).map(|rule| rule.rights)
 }
 
