@@ -1,19 +1,23 @@
 //! Opens everything once, joins it, and shuts it down in order.
 
-use std::path::PathBuf;
+mod door;
+
+use std::{path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gitops,
-    grpc::{listen, server, service::Service},
+    grpc::{access, listen, renew, server, service::Service, tls},
     output::{self, Output},
     reconcile::{self, Handle, Parts},
     registry::{self, Access, Client, Credentials, CredentialsError, Places, Scheme},
     resolve::update_service::{self, UpdateService},
-    settings::{Git, Listen, RegistryAccess, Settings},
+    settings::{Git, RegistryAccess, Settings},
     store::{self, Store},
 };
+
+pub use door::check;
 
 /// Why the daemon, or `once`, does not start or ends.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,27 @@ pub enum Error {
     /// Clients cannot be let in.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// Certificate, key or CA of a door cannot be used.
+    #[error(transparent)]
+    Keys(#[from] tls::KeyError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] access::TokensError),
+    /// A door would let other machines in, and nobody who comes is known.
+    #[error(
+        "nobody could do anything at tcp://{address}: there is no token in {}; make one with `imagesetd token new`", tokens_file.display()
+    )]
+    NoTokens {
+        /// The door.
+        address: std::net::SocketAddr,
+        /// Where tokens are expected.
+        tokens_file: PathBuf,
+    },
+    /// A file is named that systemd was to provide.
+    #[error(
+        "{} names a credential of systemd, and CREDENTIALS_DIRECTORY is not set: the unit needs `LoadCredential=`", .0.display()
+    )]
+    NoCredential(PathBuf),
     /// Serving clients ended.
     #[error(transparent)]
     Serve(#[from] server::Error),
@@ -138,7 +163,7 @@ fn access(settings: &RegistryAccess) -> Access {
 ///
 /// It lets clients in before it looks at the directory, and out after the last run has ended or its deadline is over.
 pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let (doors, sockets) = doors(&settings).await?;
+    let way_in = door::open(&settings).await?;
     let output = Output::open(&settings.output)?;
     let (watcher, watching) = gitops::start(
         gitops::Options {
@@ -165,8 +190,18 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         tasks.spawn(tell_git(handle.clone(), states, stop.child_token()));
     }
     let closing = CancellationToken::new();
+    let door::WayIn {
+        doors,
+        sockets,
+        access,
+        keys,
+    } = way_in;
+    tasks.spawn({
+        let (handle, access, stop) = (handle.clone(), Arc::clone(&access), stop.child_token());
+        async move { renew::run(access, keys, |trouble| handle.note_access(trouble), stop).await }
+    });
     let service = Service::new(handle.clone(), closing.clone());
-    let serving = server::serve(service, doors, closing.clone(), stop.clone());
+    let serving = server::serve(service, doors, access, closing.clone(), stop.clone());
     let serving = tokio::spawn(serving);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -193,28 +228,6 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         Ok(served) => Ok(served?),
         Err(error) => Err(reconcile::Error::Task(error).into()),
     }
-}
-
-async fn doors(settings: &Settings) -> Result<(Vec<server::Door>, Vec<listen::Socket>), Error> {
-    let mut doors = Vec::new();
-    let mut sockets = Vec::new();
-    for place in &settings.listen {
-        match place {
-            Listen::Unix(path) => {
-                let (listener, socket) =
-                    listen::unix(path, settings.socket_group.as_deref()).await?;
-                tracing::info!(socket = %path.display(), "listening");
-                doors.push(server::Door::Unix(listener));
-                sockets.push(socket);
-            }
-            Listen::Tcp(address) => {
-                let listener = listen::tcp(*address).await?;
-                tracing::info!(%address, "listening");
-                doors.push(server::Door::Tcp(listener));
-            }
-        }
-    }
-    Ok((doors, sockets))
 }
 
 fn sync_of(git: &Git) -> gitops::GitSync {

@@ -44,6 +44,8 @@ pub mod status;
 
 pub mod text;
 
+pub mod token;
+
 pub mod validate;
 
 pub mod version;
@@ -95,6 +97,8 @@ pub enum Verb {
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
+    /// Makes bearer tokens, with which clients say who they are
+    Token(token::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
     Version(version::Arguments),
     /// Prints the completions for a shell
@@ -133,6 +137,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Releases(arguments) => releases::answer(arguments).await,
+        Verb::Token(arguments) => token::run(arguments),
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, command()),
         Verb::Man(arguments) => manual::man(&arguments, command()),
@@ -259,6 +264,8 @@ mod tests {
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
             "version --endpoint http://127.0.0.1:9000",
+            "token new ci --rights plan --add-to /etc/imagesetd/tokens --write-to ci.token",
+            "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
             "completions bash",
             "man /tmp/man",
         ];
@@ -278,6 +285,9 @@ mod tests {
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
+            "token new ci",
+            "token new c/i --rights plan",
+            "token new ci --rights write",
         ];
         for line in lines {
             assert!(

@@ -1,4 +1,4 @@
-//! The doors: a Unix socket for those whom its group lets in, and TCP on this machine.
+//! Where doors are: a Unix socket for those whom its group lets in, and TCP, beyond this machine with TLS.
 
 use std::{
     fs, io,
@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// The address is reachable from other machines.
     #[error(
-        "listening at {0} would let other machines in, and without TLS and authentication that is refused; listen at 127.0.0.1 or [::1]"
+        "listening at {0} would let other machines in, and without TLS that is refused; give it certificate and key, or listen at 127.0.0.1 or [::1]"
     )]
     NotLoopback(SocketAddr),
     /// The system refused.
@@ -159,9 +159,9 @@ fn no_rights(path: &Path, group: Option<&str>, source: io::Error) -> Error {
     }
 }
 
-/// Listens at a TCP address of this machine alone.
-pub async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
-    if !address.ip().is_loopback() {
+/// Listens at a TCP address; at one that other machines reach only where there is TLS.
+pub async fn tcp(address: SocketAddr, has_tls: bool) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() && !has_tls {
         return Err(Error::NotLoopback(address));
     }
     TcpListener::bind(address)
@@ -227,14 +227,14 @@ mod tests {
 
     #[tokio::test]
     async fn other_machines_are_kept_out() {
-        let refused = tcp("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
+        let refused = tcp("0.0.0.0:0".parse().unwrap(), false).await.unwrap_err();
         assert!(
             refused
                 .to_string()
                 .starts_with("listening at 0.0.0.0:0 would let other machines in"),
             "{refused}"
         );
-        assert!(tcp("127.0.0.1:0".parse().unwrap()).await.is_ok());
+        assert!(tcp("127.0.0.1:0".parse().unwrap(), false).await.is_ok());
     }
 
     #[test]

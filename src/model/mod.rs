@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** no async, no I/O, no clock; the same input gives the same output.
 
+pub mod access;
+
 pub mod image;
 
 pub mod manifest;

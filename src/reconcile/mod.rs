@@ -300,6 +300,12 @@ impl Handle {
         self.inner.state().git_trouble = trouble;
         self.inner.touch();
     }
+
+    /// Notes what is wrong with the files that say who may come in.
+    pub fn note_access(&self, trouble: Option<String>) {
+        self.inner.state().access_trouble = trouble;
+        self.inner.touch();
+    }
 }
 
 /// What the store remembers of image sets, before the directory was looked at.

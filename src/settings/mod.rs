@@ -2,6 +2,8 @@
 
 mod units;
 
+mod clients;
+
 mod listen;
 
 mod stanzas;
@@ -14,6 +16,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
+    access::{CertificateRule, PeerRule, Right, Token},
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
 };
@@ -33,6 +36,8 @@ pub struct Settings {
     pub output: PathBuf,
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Who may do what there.
+    pub clients: Clients,
     /// The group that owns the Unix socket.
     pub socket_group: Option<String>,
     /// The credentials file, instead of the usual places.
@@ -118,8 +123,52 @@ pub struct Git {
 pub enum Listen {
     /// `unix:///path`
     Unix(PathBuf),
-    /// `tcp://address:port`, loopback only.
-    Tcp(std::net::SocketAddr),
+    /// `tcp://address:port`
+    Tcp(TcpDoor),
+}
+
+/// An entry of `listen` that is a TCP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpDoor {
+    /// Where; of this machine alone unless there is `tls` and a way to tell who comes.
+    pub address: std::net::SocketAddr,
+    /// TLS, which it has to have beyond this machine.
+    pub tls: Option<Tls>,
+    /// What somebody may do who does not say who they are; nothing at an address that other machines reach.
+    pub unnamed: Option<Right>,
+    /// Whether `unnamed` was written, and not taken for granted.
+    pub unnamed_is_said: bool,
+}
+
+/// `listen[].tls`. A path below `$CREDENTIALS_DIRECTORY` is left as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The daemon's certificate, with what leads to its CA.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// Who issues certificates to clients; without it they are not asked for any.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `clients`: who may do what over the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// A file of tokens, read again when it changes.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens that stand in the settings themselves.
+    pub tokens: Vec<Token>,
+    /// What holders of client certificates may do.
+    pub certificates: Vec<CertificateRule>,
+    /// What users of the Unix socket may do; everything where nothing is said.
+    pub peers: Option<Vec<PeerRule>>,
+}
+
+impl Clients {
+    /// Whether anybody may come with a token.
+    pub fn has_tokens(&self) -> bool {
+        self.tokens_file.is_some() || !self.tokens.is_empty()
+    }
 }
 
 /// `image_sets[]`: what is different for the image sets whose name matches.

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, signatures, source_policies, update_service},
+    clients::clients,
+    listen::listen,
+    stanzas::{git, keep, registries, signatures, source_policies, update_service},
     units::{Size, Time},
 };
 use crate::{
@@ -90,12 +92,14 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
     let output = path("output", "/var/lib/imagesetd/resources");
     let (keep_plans, keep_runs) = keep(top);
     let defaults = defaults(top);
+    let clients = clients(top, folder);
     Some(Settings {
         directory,
         state,
         output,
         git: git(top),
-        listen: listen(top),
+        listen: listen(top, folder, &clients),
+        clients,
         socket_group: word(top, "socket_group"),
         authfile: self::path(top, "authfile", folder),
         image_sets: overrides(top),

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Git, Listen, RegistryAccess, UpdateService,
+    Git, RegistryAccess, UpdateService,
     parse::{SECOND, count, path, time},
 };
 use crate::{
@@ -79,33 +79,6 @@ fn branch(at: &At<'_>) -> Option<String> {
         );
     }
     fits.then_some(text)
-}
-
-/// Reads `listen`.
-pub(super) fn listen(top: &mut Fields<'_>) -> Vec<Listen> {
-    let Some(at) = top.get("listen") else {
-        return vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())];
-    };
-    let mut found = Vec::new();
-    let entries = at.list();
-    for entry in &entries {
-        match entry.parsed::<Listen>() {
-            Some(listen) if found.contains(&listen) => {
-                entry.error(
-                    format!("`{listen}` is there twice"),
-                    "remove one of the two",
-                );
-            }
-            listen => found.extend(listen),
-        }
-    }
-    if entries.is_empty() && at.is_empty() {
-        at.error(
-            "the daemon listens nowhere",
-            "name an address, or remove the key",
-        );
-    }
-    found
 }
 
 /// Reads `mirror_source_policies`.

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::*;
 use crate::{
-    model::policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+    model::{
+        access,
+        policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+    },
     yaml::{
         self, Severity,
         report::{Dialect, Report},
@@ -67,6 +70,7 @@ fn defaults(target: &str) -> Settings {
         state: "/var/lib/imagesetd".into(),
         output: "/var/lib/imagesetd/resources".into(),
         listen: vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())],
+        clients: Clients::default(),
         socket_group: None,
         authfile: None,
         defaults: Policy {
@@ -115,7 +119,48 @@ fn the_example_is_the_defaults_as_it_stands() {
 
 #[test]
 fn the_examples_keys_have_their_defaults_or_an_example() {
+    let peer = |who, rights| access::PeerRule { who, rights };
     let expected = Settings {
+        listen: vec![
+            Listen::Unix("/run/imagesetd/imagesetd.sock".into()),
+            Listen::Tcp(TcpDoor {
+                address: "0.0.0.0:7443".parse().unwrap(),
+                tls: Some(Tls {
+                    cert_file: "/etc/imagesetd/tls/tls.crt".into(),
+                    key_file: "$CREDENTIALS_DIRECTORY/tls.key".into(),
+                    client_ca_file: Some("/etc/imagesetd/tls/clients-ca.crt".into()),
+                }),
+                unnamed: None,
+                unnamed_is_said: false,
+            }),
+            Listen::Tcp(TcpDoor {
+                address: "127.0.0.1:9000".parse().unwrap(),
+                tls: None,
+                unnamed: Some(Right::Read),
+                unnamed_is_said: true,
+            }),
+        ],
+        clients: Clients {
+            tokens_file: Some("/etc/imagesetd/tokens".into()),
+            tokens: vec![access::Token {
+                name: "dashboard".parse().unwrap(),
+                rights: Right::Read,
+                hash: access::TokenHash::of("test"),
+            }],
+            certificates: vec![access::CertificateRule {
+                subject: "ansible.example.com".to_owned(),
+                rights: Right::Apply,
+            }],
+            peers: Some(vec![
+                peer(access::PeerName::User("monitoring".to_owned()), Right::Read),
+                peer(
+                    access::PeerName::Group("imagesetd".to_owned()),
+                    Right::Apply,
+                ),
+                peer(access::PeerName::Uid(1001), Right::Plan),
+                peer(access::PeerName::Gid(10), Right::Admin),
+            ]),
+        },
         git: Some(Git {
             url: "https://git.example.com/site/imagesets.git".to_owned(),
             branch: "main".to_owned(),
@@ -303,7 +348,7 @@ settle: 2s
             "3:12 git.url: error: the address has a password in it, which would be seen in the list of processes; leave it to a credential helper of git",
             "3:51 git.branch: error: `-x` is not the name of a branch",
             "3:55 git.every: error: `every` is not a key that is known here; known here are `branch`, `interval` and `url`",
-            "4:10 listen[0]: error: `tcp://0.0.0.0:7443` can be reached from other machines, and TLS and authentication are not there yet; listen on `127.0.0.1` or `[::1]`, or on a Unix socket",
+            "4:10 listen[0]: error: `tcp://0.0.0.0:7443` can be reached from other machines, and without TLS that is refused; write `address` and `tls` with `cert_file` and `key_file`, or listen on `127.0.0.1` or `[::1]`, or on a Unix socket",
             "4:30 listen[1]: error: `unix://x` has no absolute path: `unix://` and a path that begins with `/` are expected",
             "4:53 listen[3]: error: `unix:///a` is there twice; remove one of the two",
             "5:8 apply: error: `automaticaly` is not a way to apply plans; did you mean `automatic`?",

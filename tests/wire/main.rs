@@ -15,12 +15,16 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
+    sync::Arc,
 };
 
 use imagesetd::grpc::{
+    access::{Access, Rules},
+    door::Door,
     listen,
-    server::{Door, serve},
+    server::serve,
 };
+use imagesetd::model::access::Right;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -44,12 +48,20 @@ impl Server {
         let (unix, socket) = listen::unix(&folder.path().join("s.sock"), None)
             .await
             .unwrap();
-        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap(), false)
+            .await
+            .unwrap();
         let address = tcp.local_addr().unwrap();
-        let doors = vec![Door::Unix(unix), Door::Tcp(tcp)];
+        let tcp = Door::Tcp {
+            listener: tcp,
+            keys: None,
+            unnamed: Some(Right::Admin),
+        };
+        let doors = vec![Door::Unix(unix), tcp];
+        let access = Arc::new(Access::load(Rules::default()).unwrap());
         let stopping = CancellationToken::new();
         let never = CancellationToken::new();
-        tokio::spawn(serve(Canned, doors, never, stopping.clone()));
+        tokio::spawn(serve(Canned, doors, access, never, stopping.clone()));
         Server {
             folder,
             tcp: address,
