@@ -4,7 +4,7 @@
 //!   client  --Request-->  transport  --bytes-->  registry
 //!     ^                     |    ^
 //!     |                     v    |
-//!   protocol <--Answer------+  proof <-- auth (credential files), token <-- service
+//!   protocol <--Answer------+  proof <-- auth (credential files, helpers), token <-- service
 //! ```
 //!
 //! `protocol`, `challenge` and `refusal` hold values and rules and touch no socket; `transport` sends; `blob` and `body` are what
@@ -24,6 +24,14 @@ mod refusal;
 
 mod auth;
 
+mod authfile;
+
+mod credential;
+
+mod helper;
+
+mod stamp;
+
 mod token;
 
 mod connection;
@@ -40,7 +48,7 @@ mod blob;
 
 mod client;
 
-pub use auth::{Credentials, CredentialsError, Places};
+pub use auth::{Credentials, CredentialsError, HelperProblem, Places};
 pub use blob::BlobStream;
 pub use client::{Begun, Client, Head, Upload};
 pub use error::{Error, Fault, Problem, Task};

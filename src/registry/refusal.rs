@@ -18,6 +18,8 @@ pub enum Login {
     Anonymous(Vec<PathBuf>),
     /// This entry of this file.
     Entry(Arc<str>, PathBuf),
+    /// What this credential helper gave for this entry, as this file says.
+    Helper(Arc<str>, Arc<str>, PathBuf),
     /// Nobody: the request went where the registry's credentials are not sent.
     Elsewhere,
 }
@@ -189,6 +191,10 @@ fn credentials_remedy(host: &str, login: &Login) -> String {
     match login {
         Login::Entry(entry, file) => format!(
             "; it was asked with the entry `{entry}` of {}: log in again with `podman login {host}`, or have the account allowed to do this",
+            file.display()
+        ),
+        Login::Helper(helper, server, file) => format!(
+            "; it was asked with what `docker-credential-{helper}` gave for `{server}`, as {} says: log in again where that helper gets it from, or have the account allowed to do this",
             file.display()
         ),
         Login::Anonymous(files) if files.is_empty() => {

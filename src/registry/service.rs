@@ -170,7 +170,7 @@ impl<'a> Service<'a> {
             diagnostics: Diagnostic::read(body),
             retry_after: protocol::retry_after(headers, SystemTime::now()),
             login: match self.found {
-                Some(found) => Login::Entry(found.entry.clone(), found.file.to_path_buf()),
+                Some(found) => found.login(),
                 None => Login::Anonymous(self.host.options.credentials.files()),
             },
             outlived: false,
