@@ -4,6 +4,8 @@
 
 pub mod image;
 
+pub mod prefix;
+
 pub mod manifest;
 
 pub mod imageset;

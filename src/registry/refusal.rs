@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     model::image::Digest,
-    registry::{error::Task, protocol},
+    registry::{error::Task, protocol, quirks},
 };
 
 /// Who was said to ask.
@@ -167,8 +167,19 @@ impl Refused {
         let host = self.task.repository().registry();
         match (self.status, &self.login) {
             _ if self.wants_tls() => "; it speaks TLS: do not set `plain_http` for it".to_owned(),
+            _ if quirks::is_immutable(self) => {
+                "; the tag names something else there and may not be moved: let the registry move it, or choose another `targetTag`".to_owned()
+            }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, login) => {
-                credentials_remedy(host.as_str(), login)
+                let known = matches!(login, Login::Entry(..) | Login::Helper(..));
+                let absent = match known && quirks::may_be_absent(self) {
+                    true => "; some registries say so too of what is not there: check the name",
+                    false => "",
+                };
+                credentials_remedy(host.as_str(), login) + absent
+            }
+            (StatusCode::NOT_FOUND, _) if matches!(self.task, Task::BeginUpload(_) | Task::Mount(..)) => {
+                "; check the name, and that the repository is there: some registries make none by themselves".to_owned()
             }
             (StatusCode::NOT_FOUND, Login::Anonymous(_)) => {
                 "; check the name; some registries say so too where one has to log in".to_owned()

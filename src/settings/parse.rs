@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, source_policies, update_service},
+    stanzas::{git, keep, listen, registries, registries_conf, source_policies, update_service},
     units::{Size, Time},
 };
 use crate::{
@@ -98,6 +98,8 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         listen: listen(top),
         socket_group: word(top, "socket_group"),
         authfile: self::path(top, "authfile", folder),
+        certs_dir: self::path(top, "certs_dir", folder),
+        registries_conf: registries_conf(top, folder),
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
