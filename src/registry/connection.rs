@@ -318,12 +318,16 @@ fn fault(error: &reqwest::Error) -> Fault {
 
 /// Reads what the HTTP library says of proxies; its types are not public.
 fn proxy_fault(text: &str) -> Option<Fault> {
-    if text.ends_with("proxy authorization required")
-        || text.contains("SOCKS error: authentication")
-    {
+    let login = [
+        "tunnel error: proxy authorization required",
+        "SOCKS error: credentials not accepted",
+        "SOCKS error: server does not support user/pass authentication",
+        "SOCKS error: server implements different authentication method than advertised",
+    ];
+    if login.contains(&text) {
         return Some(Fault::ProxyLogin);
     }
-    let begins = ["tunnel error: ", "SOCKS error: ", "SOCKS"];
+    let begins = ["tunnel error: ", "SOCKS error: "];
     begins
         .iter()
         .any(|b| text.starts_with(b))

@@ -183,27 +183,26 @@ impl Host {
         })
     }
 
-    /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
+    /// Sends `request` once, and again where it needs another proof of who asks; the body is the caller's to read.
     pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
-        let discovery = self.knowledge.discover().await;
+        let mut discovery = self.knowledge.discover().await;
         let mut needed = request.scopes.clone();
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let body = || reqwest::Body::from(request.body.clone());
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        let renewable = self.learn(request, &response, &proof).await;
-        drop(discovery);
-        let Some(challenge) = renewable else {
-            return self.opened(request, &proof, response, permit).await;
-        };
-        drop((response, permit));
-        if let Challenge::Bearer { scopes, .. } = &challenge {
-            needed.widen(scopes);
+        // To learn what is asked for, to say who asks, and to say it again with what has taken the place of that.
+        let mut left = 3;
+        loop {
+            left -= 1;
+            let proof = self.proof(request, &needed, Reserve::Short).await?;
+            let body = || reqwest::Body::from(request.body.clone());
+            let permit = self.permit(request).await?;
+            let response = self.send(request, &proof, body).await?;
+            let renewable = self.learn(request, &response, &proof).await;
+            discovery.take();
+            match renewable.filter(|_| left > 0) {
+                None => return self.opened(request, &proof, response, permit).await,
+                Some(Challenge::Bearer { scopes, .. }) => needed.widen(&scopes),
+                Some(Challenge::Basic) => {}
+            }
         }
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        self.opened(request, &proof, response, permit).await
     }
 
     /// Sends `request` with a body that exists once and that `progress` watches; returns the answer of success.
