@@ -11,9 +11,12 @@ use crate::{
     grpc::{access, listen, renew, server, service::Service, tls},
     output::{self, Output},
     reconcile::{self, Handle, Parts},
-    registry::{self, Access, Client, Credentials, CredentialsError, Places, Scheme},
+    registry::{
+        self, Access, CertFolders, Client, ClientFiles, ConfError, ConfPlaces, Credentials,
+        CredentialsError, Places, Proxies, RegistriesConf, Scheme,
+    },
     resolve::update_service::{self, UpdateService},
-    settings::{Git, RegistryAccess, Settings},
+    settings::{self, Git, RegistryAccess, Settings},
     store::{self, Store},
 };
 
@@ -31,6 +34,9 @@ pub enum Error {
     /// The credentials cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// Where upstreams are remapped cannot be read.
+    #[error(transparent)]
+    RegistriesConf(#[from] ConfError),
     /// Connections to registries cannot be prepared.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -73,20 +79,29 @@ pub enum Error {
 #[derive(Debug, Clone, Default)]
 pub struct Sides {
     /// Upstreams.
-    pub source: Access,
+    pub source: Side,
     /// The mirror.
-    pub mirror: Access,
+    pub mirror: Side,
+}
+
+/// How one side is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Side {
+    /// In which protocol, and whether certificates are checked.
+    pub access: Access,
+    /// The folder of certificates for all registries of this side, instead of one for each.
+    pub cert_dir: Option<PathBuf>,
 }
 
 impl Sides {
     /// Both by HTTPS; where certificates are not to be verified, any will do, and so will plain HTTP, as for skopeo.
     pub fn verified(source: bool, mirror: bool) -> Self {
-        let reached = |verify| {
-            if verify {
-                Access::default()
-            } else {
-                Access::unverified()
-            }
+        let reached = |verify| Side {
+            access: match verify {
+                true => Access::default(),
+                false => Access::unverified(),
+            },
+            cert_dir: None,
         };
         Sides {
             source: reached(source),
@@ -103,12 +118,12 @@ pub fn open(
     watcher: Option<gitops::Watcher>,
 ) -> Result<Handle, Error> {
     let store = Store::open(&settings.state)?;
-    let places = Places::new(settings.authfile.clone(), |name| std::env::var_os(name));
-    let credentials = Credentials::load(&places)?;
-    let source = client(&settings, credentials.clone(), &sides.source)?;
+    let site = Site::of(&settings)?;
+    let source = client(&settings, &site, &sides.source)?;
+    // What is written is looked for where it was written, whatever upstreams are remapped to.
     let mirror = match sides.source == sides.mirror {
-        true => source.clone(),
-        false => client(&settings, credentials, &sides.mirror)?,
+        true => source.direct(),
+        false => client(&settings, &site, &sides.mirror)?.direct(),
     };
     let urls = &settings.update_service;
     let updates = UpdateService::new(
@@ -128,19 +143,51 @@ pub fn open(
     Ok(Handle::open(parts)?)
 }
 
-fn client(
-    settings: &Settings,
+/// What this machine says of registries: who asks, and on which ways.
+struct Site {
     credentials: Credentials,
-    default_access: &Access,
-) -> Result<Client, registry::Error> {
+    certs: CertFolders,
+    registries_conf: RegistriesConf,
+    proxies: Proxies,
+}
+
+impl Site {
+    fn of(settings: &Settings) -> Result<Self, Error> {
+        let variable = |name: &str| std::env::var_os(name);
+        let places = Places::new(settings.authfile.clone(), variable);
+        let conf = match &settings.registries_conf {
+            settings::RegistriesConf::Usual => ConfPlaces::usual(variable),
+            settings::RegistriesConf::File(file) => ConfPlaces::file(file.clone()),
+            settings::RegistriesConf::None => ConfPlaces::none(),
+        };
+        Ok(Site {
+            credentials: Credentials::load(&places)?,
+            certs: match &settings.certs_dir {
+                Some(folder) => CertFolders::ByHost(vec![folder.clone()]),
+                None => CertFolders::usual(variable),
+            },
+            registries_conf: RegistriesConf::load(conf)?,
+            proxies: Proxies::of_environment(),
+        })
+    }
+}
+
+fn client(settings: &Settings, site: &Site, side: &Side) -> Result<Client, registry::Error> {
+    let certs = match &side.cert_dir {
+        Some(folder) => CertFolders::One(folder.clone()),
+        None => site.certs.clone(),
+    };
     Client::new(registry::Options {
-        credentials,
+        credentials: site.credentials.clone(),
         access: settings
             .registries
             .iter()
             .map(|r| (r.host.clone(), access(r)))
             .collect(),
-        default_access: default_access.clone(),
+        default_access: side.access.clone(),
+        certs,
+        proxies: site.proxies.clone(),
+        registries_conf: site.registries_conf.clone(),
         retries: settings.retries,
         requests_per_host: settings.parallel_blobs.max(settings.parallel_images) * 2,
         ..registry::Options::default()
@@ -156,6 +203,13 @@ fn access(settings: &RegistryAccess) -> Access {
         },
         skip_tls_verify: settings.skip_tls_verify,
         ca_file: settings.ca_file.clone(),
+        client: settings
+            .client
+            .as_ref()
+            .map(|(certificate, key)| ClientFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
     }
 }
 

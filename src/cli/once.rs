@@ -43,6 +43,12 @@ pub struct Arguments {
     /// Whether the mirror's certificate is checked; with `false` plain HTTP is tried too
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     dest_tls_verify: bool,
+    /// Folder with certificates for all upstreams: *.crt are authorities, *.cert with *.key is shown
+    #[arg(long, value_name = "DIR")]
+    src_cert_dir: Option<PathBuf>,
+    /// Folder with certificates for the mirror
+    #[arg(long, value_name = "DIR")]
+    dest_cert_dir: Option<PathBuf>,
     /// Take releases without a look at their signatures
     #[arg(long)]
     ignore_release_signature: bool,
@@ -139,6 +145,10 @@ pub struct Order {
     pub src_tls_verify: bool,
     /// Whether the mirror's certificate is checked.
     pub dest_tls_verify: bool,
+    /// The folder of certificates for all upstreams.
+    pub src_cert_dir: Option<PathBuf>,
+    /// The folder of certificates for the mirror.
+    pub dest_cert_dir: Option<PathBuf>,
     /// Whether releases are taken without a look at their signatures.
     pub ignore_release_signatures: bool,
     /// Whether signatures and referrers of images are left behind.
@@ -192,6 +202,8 @@ impl Arguments {
             authfile: self.authfile,
             src_tls_verify: self.src_tls_verify,
             dest_tls_verify: self.dest_tls_verify,
+            src_cert_dir: self.src_cert_dir,
+            dest_cert_dir: self.dest_cert_dir,
             ignore_release_signatures: self.ignore_release_signature,
             remove_signatures: self.remove_signatures,
             conditional_updates: self.allow_conditional,
@@ -348,6 +360,8 @@ mod tests {
             authfile: None,
             src_tls_verify: true,
             dest_tls_verify: true,
+            src_cert_dir: None,
+            dest_cert_dir: None,
             ignore_release_signatures: false,
             remove_signatures: false,
             conditional_updates: false,

@@ -36,7 +36,9 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
         true => Folder::read_only(&order.resources),
         false => Folder::open(&order.resources).map_err(refused)?,
     };
-    let sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
+    let mut sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
+    sides.source.cert_dir.clone_from(&order.src_cert_dir);
+    sides.mirror.cert_dir.clone_from(&order.dest_cert_dir);
     let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
     handle.observe(&Observation::Checkout(checkout));
     let mut report = Report::default();

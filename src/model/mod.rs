@@ -6,6 +6,8 @@ pub mod access;
 
 pub mod image;
 
+pub mod prefix;
+
 pub mod manifest;
 
 pub mod accessory;

@@ -16,6 +16,8 @@ use crate::{
         client::Client,
         error::{Error, Problem},
         protocol::{self, Request, Selector},
+        sourcing::Wanted,
+        transport::Host,
     },
 };
 
@@ -47,57 +49,26 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
-        let known = self.referrers_known().of(repository.registry());
-        let mut asking = known.lock().await;
-        match *asking {
-            Some(false) => Ok(None),
-            Some(true) => {
-                drop(asking);
-                // A registry that has the API may not know of a manifest what others say of it.
-                let found = self.read_referrers(repository, digest).await?;
-                Ok(Some(found.unwrap_or_default()))
+        let name = Selector::Digest(digest.clone());
+        self.first(repository, Wanted::Named(&name), |host, at| async move {
+            let known = self.referrers_known().of(at.registry());
+            let mut asking = known.lock().await;
+            match *asking {
+                Some(false) => Ok(None),
+                Some(true) => {
+                    drop(asking);
+                    // A registry that has the API may not know of a manifest what others say of it.
+                    let found = host.read_referrers(&at, digest).await?;
+                    Ok(Some(found.unwrap_or_default()))
+                }
+                None => {
+                    let found = host.read_referrers(&at, digest).await?;
+                    *asking = Some(found.is_some());
+                    Ok(found)
+                }
             }
-            None => {
-                let found = self.read_referrers(repository, digest).await?;
-                *asking = Some(found.is_some());
-                Ok(found)
-            }
-        }
-    }
-
-    /// Reads all pages; `None` where what answers is no such API.
-    async fn read_referrers(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, Error> {
-        let host = self.host(repository.registry())?;
-        let mut request = Request::referrers(repository, digest);
-        let mut found = Vec::new();
-        loop {
-            let answer = match host.call(&request).await {
-                Ok(answer) => answer,
-                Err(error) if is_no_api(&error) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            // Some proxies answer what they do not know with a page for people.
-            let list = Manifest::parse(answer.body.clone(), Some(OCI_INDEX)).ok();
-            let Some(list) = list.filter(Manifest::is_index) else {
-                return Ok(None);
-            };
-            let before = found.len();
-            found.extend(list.children(&[]).cloned());
-            let wrong = |problem| host.answer(&request.task, problem);
-            let next = protocol::next_page(&answer.url, &answer.headers)
-                .map_err(|host| wrong(Problem::ForeignPage(host)))?;
-            let Some(next) = next.filter(|_| found.len() > before) else {
-                return Ok(Some(found));
-            };
-            if found.len() > MAX_REFERRERS {
-                return Err(wrong(Problem::TooManyReferrers(MAX_REFERRERS)));
-            }
-            request.address = next;
-        }
+        })
+        .await
     }
 
     /// Pushes a referrer by its digest; whether the registry lists it by itself from now on.
@@ -109,6 +80,42 @@ impl Client {
         let name = Selector::Digest(referrer.digest.clone());
         let answer = self.push_manifest(repository, &name, referrer).await?;
         Ok(answer.headers.contains_key(OCI_SUBJECT))
+    }
+}
+
+impl Host {
+    /// Reads all pages; `None` where what answers is no such API.
+    async fn read_referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
+        let mut request = Request::referrers(repository, digest);
+        let mut found = Vec::new();
+        loop {
+            let answer = match self.call(&request).await {
+                Ok(answer) => answer,
+                Err(error) if is_no_api(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            // Some proxies answer what they do not know with a page for people.
+            let list = Manifest::parse(answer.body.clone(), Some(OCI_INDEX)).ok();
+            let Some(list) = list.filter(Manifest::is_index) else {
+                return Ok(None);
+            };
+            let before = found.len();
+            found.extend(list.children(&[]).cloned());
+            let wrong = |problem| self.answer(&request.task, problem);
+            let next = protocol::next_page(&answer.url, &answer.headers)
+                .map_err(|host| wrong(Problem::ForeignPage(host)))?;
+            let Some(next) = next.filter(|_| found.len() > before) else {
+                return Ok(Some(found));
+            };
+            if found.len() > MAX_REFERRERS {
+                return Err(wrong(Problem::TooManyReferrers(MAX_REFERRERS)));
+            }
+            request.address = next;
+        }
     }
 }
 

@@ -42,6 +42,10 @@ pub struct Settings {
     pub socket_group: Option<String>,
     /// The credentials file, instead of the usual places.
     pub authfile: Option<PathBuf>,
+    /// The folder of certificates by registry, instead of the usual places.
+    pub certs_dir: Option<PathBuf>,
+    /// Where upstreams are remapped, mirrored or blocked.
+    pub registries_conf: RegistriesConf,
     /// What holds for image sets that no override matches.
     pub defaults: Policy,
     /// What holds for some image sets instead, the first match wins key by key.
@@ -218,4 +222,18 @@ pub struct RegistryAccess {
     pub skip_tls_verify: bool,
     /// A PEM file with further CA certificates.
     pub ca_file: Option<PathBuf>,
+    /// The PEM files of what is shown to the registry: certificate and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// `registries_conf`: where upstreams are remapped, mirrored or blocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RegistriesConf {
+    /// Where podman and skopeo look.
+    #[default]
+    Usual,
+    /// In this file alone.
+    File(PathBuf),
+    /// Nowhere.
+    None,
 }

@@ -9,7 +9,9 @@ use super::{
     Override, Settings,
     clients::clients,
     listen::listen,
-    stanzas::{git, keep, registries, signatures, source_policies, update_service},
+    stanzas::{
+        git, keep, registries, registries_conf, signatures, source_policies, update_service,
+    },
     units::{Size, Time},
 };
 use crate::{
@@ -102,6 +104,8 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         clients,
         socket_group: word(top, "socket_group"),
         authfile: self::path(top, "authfile", folder),
+        certs_dir: self::path(top, "certs_dir", folder),
+        registries_conf: registries_conf(top, folder),
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),

@@ -1,10 +1,13 @@
 //! The stanzas of the settings file.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
-    Git, RegistryAccess, UpdateService,
-    parse::{SECOND, count, path, time},
+    Git, RegistriesConf, RegistryAccess, UpdateService,
+    parse::{SECOND, count, path, time, word},
 };
 use crate::{
     model::{
@@ -207,10 +210,16 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
     let plain_http = fields.flag("plain_http");
     let skip_tls_verify = fields.flag("skip_tls_verify");
     let ca_file = path(&mut fields, "ca_file", folder);
+    let client = client(at, &mut fields, folder);
     if plain_http && (skip_tls_verify || ca_file.is_some()) {
         at.error(
             "`plain_http` has no certificate that could be checked or not",
             "remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+        );
+    } else if plain_http && client.is_some() {
+        at.error(
+            "`plain_http` shows no certificate",
+            "remove `plain_http`, or `client_cert` and `client_key`",
         );
     }
     fields.finish();
@@ -219,6 +228,7 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
         plain_http,
         skip_tls_verify,
         ca_file,
+        client,
     };
     host_at.map(|at| (at, access))
 }
@@ -232,6 +242,28 @@ pub(super) fn signatures(fields: &mut Fields<'_>) -> (Option<bool>, Option<Durat
     let refresh = time(&mut fields, "refresh", SECOND);
     fields.finish();
     (copy, refresh)
+}
+
+/// Reads what is shown to a registry: both files or none.
+fn client(at: &At<'_>, fields: &mut Fields<'_>, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let certificate = path(fields, "client_cert", folder);
+    let key = path(fields, "client_key", folder);
+    if certificate.is_some() != key.is_some() {
+        at.error(
+            "`client_cert` and `client_key` belong together, and one is missing",
+            "name both PEM files, or neither",
+        );
+    }
+    certificate.zip(key)
+}
+
+/// Reads `registries_conf`: a file, or `none`.
+pub(super) fn registries_conf(top: &mut Fields<'_>, folder: &Path) -> RegistriesConf {
+    match word(top, "registries_conf") {
+        None => RegistriesConf::Usual,
+        Some(text) if text == "none" => RegistriesConf::None,
+        Some(text) => RegistriesConf::File(folder.join(text)),
+    }
 }
 
 /// Reads `keep`: how many plans and how many runs.

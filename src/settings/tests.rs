@@ -73,6 +73,8 @@ fn defaults(target: &str) -> Settings {
         clients: Clients::default(),
         socket_group: None,
         authfile: None,
+        certs_dir: None,
+        registries_conf: RegistriesConf::Usual,
         defaults: Policy {
             target: target.parse().unwrap(),
             apply: ApplyMode::Automatic,
@@ -168,6 +170,8 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
         }),
         socket_group: Some("imagesetd".to_owned()),
         authfile: Some("/etc/imagesetd/auth.json".into()),
+        certs_dir: Some("/etc/containers/certs.d".into()),
+        registries_conf: RegistriesConf::File("/etc/containers/registries.conf".into()),
         image_sets: vec![Override {
             name: "prod/*".to_owned(),
             target: Some("registry.example.com:5000/prod".parse().unwrap()),
@@ -191,12 +195,17 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
                 plain_http: false,
                 skip_tls_verify: false,
                 ca_file: Some("/etc/imagesetd/mirror-ca.pem".into()),
+                client: Some((
+                    "/etc/imagesetd/mirror-client.pem".into(),
+                    "/etc/imagesetd/mirror-client.key".into(),
+                )),
             },
             RegistryAccess {
                 host: "lab.example.com:5000".parse().unwrap(),
                 plain_http: true,
                 skip_tls_verify: false,
                 ca_file: None,
+                client: None,
             },
         ],
         ..defaults("registry.example.com:5000/mirror")

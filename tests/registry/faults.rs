@@ -576,3 +576,34 @@ async fn a_closed_port_is_a_sentence_with_a_remedy() {
     );
     assert!(error.is_transient() && std::error::Error::source(&error).is_some());
 }
+
+#[tokio::test]
+async fn a_tag_that_may_not_be_moved_is_pushed_where_it_is_so_already() {
+    let image = manifest(b"{}", &[]);
+    let there = image.digest.clone();
+    let server = Scripted::start(move |seen: &Seen, _: &str| match &seen.line {
+        line if line.starts_with("PUT") => answer(
+            400,
+            &[],
+            r#"{"errors":[{"code":"ImageTagAlreadyExistsException","message":"the tag is immutable"}]}"#,
+        ),
+        line if line.ends_with("/v1") => {
+            answer(200, &[("docker-content-digest", &there.to_string())], "")
+        }
+        _ => answer(200, &[("docker-content-digest", &Digest::of(b"x").to_string())], ""),
+    })
+    .await;
+    let (client, a) = (client(plain()), repository(&server.host, "a"));
+    client.put_manifest(&a, &tag("v1"), &image).await.unwrap();
+    let error = client
+        .put_manifest(&a, &tag("v2"), &image)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("the tag names something else there and may not be moved: let the registry move it, or choose another `targetTag`"),
+        "{error}"
+    );
+    assert!(!error.is_authentication() && !error.is_transient());
+}
