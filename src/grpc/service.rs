@@ -167,7 +167,11 @@ impl MirrorService for Service {
                 events(feed).boxed()
             }
             Applied::Already(run) => {
-                subject.run(&run.id).note("applied before");
+                let before = match run.id.as_str() {
+                    "" => "nothing to do",
+                    _ => "applied before",
+                };
+                subject.run(&run.id).note(before);
                 let finished = convert::run_event(&RunEvent::Finished(*run));
                 stream::iter([finished]).boxed()
             }

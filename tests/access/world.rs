@@ -199,15 +199,8 @@ impl World {
 
     /// The same, to another mirror.
     pub(crate) fn command_to(&self, mirror: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
+        let mut command = self.program();
         command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.path("home"))
-            .env("XDG_RUNTIME_DIR", "/nonexistent")
-            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
-            .env("SSL_CERT_FILE", self.path("ca.pem"))
-            .env("HTTPS_PROXY", self.proxy_url("http"))
             .arg("once")
             .arg("--config")
             .arg(self.path("set.yaml"))
@@ -217,9 +210,28 @@ impl World {
             .arg("--resources")
             .arg(self.path("resources"))
             .arg("--log-level=trace")
-            .args(more)
+            .args(more);
+        command
+    }
+
+    /// The program in this environment, without a verb.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", "/nonexistent")
+            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
+            .env("SSL_CERT_FILE", self.path("ca.pem"))
+            .env("HTTPS_PROXY", self.proxy_url("http"))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Waits for something of this site's runtime.
+    pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
     }
 
     /// Runs a command, and checks that no secret came where it does not belong.
