@@ -139,7 +139,7 @@ async fn follow(
     };
     output::print(&watch::ended(&run))?;
     for resource in handle.resources(Some(&set.0)).await.map_err(asked)? {
-        let file = resources.join(&resource.document.file_name);
+        let file = resources.join(&resource.object.file_name);
         output::print(&format!("wrote {}\n", file.display()))?;
     }
     Ok(watch::exit_of(run.state()))
@@ -201,6 +201,8 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
             okd: url.clone(),
         };
     }
+    let (store, keyring) = (order.signature_url.clone(), order.signature_key.clone());
+    settings.release_verification.take(store, keyring);
     settings.parallel_images = order.parallel_images.unwrap_or(settings.parallel_images);
     settings.parallel_blobs = order.parallel_blobs.unwrap_or(settings.parallel_blobs);
     settings.retries = order.retries.unwrap_or(settings.retries);

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     image::{Digest, Reference, Repository},
+    imageset::ChannelType,
     manifest::Manifest,
-    release::{graph::Graph, payload::Payload, select::GraphKey},
+    release::{graph::Graph, payload::Payload, select::GraphKey, signature::Signatures},
 };
 
 /// Something the rules have to know before they can decide.
@@ -27,6 +28,8 @@ pub enum Need {
     Manifest(Repository, Digest),
     /// What the release payload of one architecture holds, by its manifest's digest.
     Payload(Repository, Digest),
+    /// What the signature store of a kind of releases has for a payload.
+    Signatures(ChannelType, Digest),
 }
 
 impl Need {
@@ -39,6 +42,7 @@ impl Need {
             Need::Payload(repository, digest) => {
                 format!("the release payload {repository}@{digest}")
             }
+            Need::Signatures(_, digest) => format!("the signatures of {digest}"),
         }
     }
 }
@@ -63,6 +67,8 @@ pub struct Facts {
     pub manifests: BTreeMap<Digest, Result<Arc<Manifest>, Failure>>,
     /// Payloads by the digest of their manifest.
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
+    /// What signature stores have for payloads; a failure is a store or a keyring that cannot be used.
+    pub signatures: BTreeMap<(ChannelType, Digest), Result<Arc<Signatures>, Failure>>,
     /// The graphs whose failure may pass by itself.
     pub transient_graphs: BTreeSet<GraphKey>,
 }
@@ -78,6 +84,8 @@ pub enum Fact {
     Manifest(Digest, Result<Arc<Manifest>, Failure>),
     /// Answers [`Need::Payload`].
     Payload(Digest, Result<Arc<Payload>, Failure>),
+    /// Answers [`Need::Signatures`].
+    Signatures(ChannelType, Digest, Result<Arc<Signatures>, Failure>),
 }
 
 impl Facts {
@@ -101,6 +109,9 @@ impl Facts {
             Fact::Tag(reference, digest) => settle(&mut self.tags, reference, digest),
             Fact::Manifest(digest, manifest) => settle(&mut self.manifests, digest, manifest),
             Fact::Payload(digest, payload) => settle(&mut self.payloads, digest, payload),
+            Fact::Signatures(kind, digest, signatures) => {
+                settle(&mut self.signatures, (kind, digest), signatures);
+            }
         }
     }
 
@@ -111,6 +122,9 @@ impl Facts {
             Need::Tag(reference) => self.tags.contains_key(reference),
             Need::Manifest(_, digest) => self.manifests.contains_key(digest),
             Need::Payload(_, digest) => self.payloads.contains_key(digest),
+            Need::Signatures(kind, digest) => {
+                self.signatures.contains_key(&(*kind, digest.clone()))
+            }
         }
     }
 }

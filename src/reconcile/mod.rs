@@ -60,7 +60,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::{Resolver, update_service::UpdateService},
+    resolve::{Resolver, signature_store::SignatureStores, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -201,6 +201,8 @@ pub struct Parts {
     pub mirror: Client,
     /// Reads update graphs.
     pub updates: UpdateService,
+    /// Reads signatures of releases.
+    pub signatures: SignatureStores,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -246,7 +248,13 @@ impl Handle {
         interrupt_runs(&parts.store, &parts.settings)?;
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
-        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
+        let resolver = Resolver::new(
+            parts.source.clone(),
+            parts.updates,
+            parts.signatures,
+            keeper,
+            width,
+        );
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,

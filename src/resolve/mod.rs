@@ -1,8 +1,10 @@
-//! Fetches what the rules ask for: update graphs, what tags name, manifests, and what release payloads hold.
+//! Fetches what the rules ask for: update graphs, what tags name, manifests, what release payloads hold, and who signed them.
 //!
 //! It answers needs and decides nothing. What cannot be had comes back as a fact too: a failure, with a sentence.
 
 pub mod payload_layer;
+
+pub mod signature_store;
 
 pub mod update_service;
 
@@ -16,19 +18,23 @@ use crate::{
     model::{
         facts::{Fact, Failure, Need},
         image::{Digest, Reference, Repository},
+        imageset::ChannelType,
         manifest::Manifest,
+        release::signature::Signatures,
         sentence,
     },
     registry::{self, Client, Selector},
 };
 
 pub use payload::{KeepOne, Keeper};
+use signature_store::SignatureStores;
 use update_service::UpdateService;
 
 /// Fetches facts from upstream.
 pub struct Resolver {
     source: Client,
     updates: UpdateService,
+    signatures: SignatureStores,
     keeper: Arc<dyn Keeper>,
     width: usize,
 }
@@ -38,12 +44,14 @@ impl Resolver {
     pub fn new(
         source: Client,
         updates: UpdateService,
+        signatures: SignatureStores,
         keeper: Arc<dyn Keeper>,
         width: usize,
     ) -> Self {
         Resolver {
             source,
             updates,
+            signatures,
             keeper,
             width: width.max(1),
         }
@@ -77,7 +85,23 @@ impl Resolver {
                     payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
             }
+            Need::Signatures(kind, digest) => {
+                let signatures = self.signatures.fetch(kind, &digest).await;
+                vec![Fact::Signatures(kind, digest, signatures.map(Arc::new))]
+            }
         }
+    }
+
+    /// Looks at signatures that were fetched before, with the keys and the time of now; nothing where none of them counts any
+    /// more, so that the store is asked again.
+    pub fn signed(
+        &self,
+        kind: ChannelType,
+        digest: &Digest,
+        messages: Vec<Vec<u8>>,
+    ) -> Option<Signatures> {
+        let looked = self.signatures.look(kind, digest, messages).ok();
+        looked.filter(Signatures::any)
     }
 
     /// Reads what a tag names. Where it was read before, a HEAD tells whether it moved (and costs nothing at registries that

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, source_policies, update_service},
+    stanzas::{
+        git, keep, listen, registries, release_verification, source_policies, update_service,
+    },
     units::{Size, Time},
 };
 use crate::{
@@ -101,6 +103,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
+        release_verification: release_verification(top, folder),
         registries: registries(top, folder),
         settle: time(top, "settle", Duration::ZERO).unwrap_or(Duration::from_secs(2)),
         rescan: time(top, "rescan", SECOND).unwrap_or(Duration::from_secs(60)),

@@ -14,6 +14,8 @@ mod daemon;
 
 mod releases;
 
+mod signatures;
+
 mod bytes;
 
 mod adoption;

@@ -327,13 +327,7 @@ impl Key {
             return Err(KeyTrouble::Future);
         }
         let revocations = self.said.iter().filter(|s| s.kind == kind::KEY_REVOCATION);
-        for revocation in revocations {
-            // One by another key may be by one that is entitled to it; that cannot be told here.
-            return Err(match key.made(revocation, &[&key.hashed]) {
-                Ok(true) => KeyTrouble::Revoked,
-                _ => KeyTrouble::MaybeRevoked,
-            });
-        }
+        not_revoked(key, revocations, &[&key.hashed])?;
         let mut weak = None;
         let mut own = |signature: &Signature, about: &[&[u8]]| match key.made(signature, about) {
             Ok(made) => made && signature.counts(now),
@@ -376,12 +370,7 @@ impl Key {
         key.fits()?;
         let about: [&[u8]; 2] = [&self.primary.hashed, &key.hashed];
         let of = |wished: u8| subkey.said.iter().filter(move |s| s.kind == wished);
-        for revocation in of(kind::SUBKEY_REVOCATION) {
-            return Err(match self.primary.made(revocation, &about) {
-                Ok(true) => KeyTrouble::Revoked,
-                _ => KeyTrouble::MaybeRevoked,
-            });
-        }
+        not_revoked(&self.primary, of(kind::SUBKEY_REVOCATION), &about)?;
         let mut weak = None;
         let bindings = of(kind::SUBKEY_BINDING).filter(|s| match self.primary.made(s, &about) {
             Ok(made) => made && s.counts(now),
@@ -410,6 +399,21 @@ impl Key {
             Some(Ok(true)) => Ok(()),
             _ => Err(KeyTrouble::NotBound),
         }
+    }
+}
+
+/// Whether a key has no revocation. One by another key may be by one that is entitled to it; that cannot be told here, so it
+/// counts as well.
+fn not_revoked<'a>(
+    primary: &PublicKey,
+    revocations: impl Iterator<Item = &'a Signature>,
+    about: &[&[u8]],
+) -> Result<(), KeyTrouble> {
+    let own = |revocation| matches!(primary.made(revocation, about), Ok(true));
+    match revocations.map(own).max() {
+        None => Ok(()),
+        Some(true) => Err(KeyTrouble::Revoked),
+        Some(false) => Err(KeyTrouble::MaybeRevoked),
     }
 }
 

@@ -207,7 +207,7 @@ fn day(time: &Timestamp) -> impl fmt::Display {
     time.strftime("%Y-%m-%d")
 }
 
-/// Whether a digest or an algorithm may count, by its number in RFC 4880 and RFC 9580.
+/// Returns what a public key algorithm is called, by its number in RFC 4880 and RFC 9580.
 fn algorithm_name(number: u8) -> String {
     let name = match number {
         1..=3 => "RSA",
