@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     accessory::{Attached, Scope},
     image::{Digest, Reference, Repository},
+    imageset::ChannelType,
     manifest::Manifest,
-    release::{graph::Graph, payload::Payload, select::GraphKey},
+    release::{graph::Graph, payload::Payload, select::GraphKey, signature::Signatures},
 };
 
 /// Something the rules have to know before they can decide.
@@ -30,6 +31,8 @@ pub enum Need {
     Payload(Repository, Digest),
     /// What belongs to images of one repository: all of them in one question, since one look at its tags answers for many.
     Attached(Repository, BTreeSet<(Digest, Scope)>),
+    /// What the signature store of a kind of releases has for a payload.
+    Signatures(ChannelType, Digest),
 }
 
 impl Need {
@@ -43,6 +46,7 @@ impl Need {
                 format!("the release payload {repository}@{digest}")
             }
             Need::Attached(repository, _) => format!("signatures and referrers in {repository}"),
+            Need::Signatures(_, digest) => format!("the signatures of {digest}"),
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Facts {
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
     /// What belongs to images, by the repository it was looked for in. It says itself what could not be looked for.
     pub attached: BTreeMap<Repository, BTreeMap<(Digest, Scope), Arc<Attached>>>,
+    /// What signature stores have for payloads; a failure is a store or a keyring that cannot be used.
+    pub signatures: BTreeMap<(ChannelType, Digest), Result<Arc<Signatures>, Failure>>,
     /// What is to be said of the graphs that failed beside the sentence.
     pub failed_graphs: BTreeMap<GraphKey, Failure>,
 }
@@ -103,6 +109,8 @@ pub enum Fact {
     Payload(Digest, Result<Arc<Payload>, Failure>),
     /// Answers [`Need::Attached`] for one image.
     Attached(Repository, (Digest, Scope), Arc<Attached>),
+    /// Answers [`Need::Signatures`].
+    Signatures(ChannelType, Digest, Result<Arc<Signatures>, Failure>),
 }
 
 impl Facts {
@@ -128,6 +136,9 @@ impl Facts {
                 let known = self.attached.entry(repository).or_default();
                 known.insert(image, attached);
             }
+            Fact::Signatures(kind, digest, signatures) => {
+                settle(&mut self.signatures, (kind, digest), signatures);
+            }
         }
     }
 
@@ -152,6 +163,9 @@ impl Facts {
             Need::Attached(repository, images) => images
                 .iter()
                 .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
+            Need::Signatures(kind, digest) => {
+                self.signatures.contains_key(&(*kind, digest.clone()))
+            }
         }
     }
 }

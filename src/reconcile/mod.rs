@@ -64,7 +64,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::{Resolver, update_service::UpdateService},
+    resolve::{Resolver, signature_store::SignatureStores, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -205,6 +205,8 @@ pub struct Parts {
     pub mirror: Client,
     /// Reads update graphs.
     pub updates: UpdateService,
+    /// Reads signatures of releases.
+    pub signatures: SignatureStores,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -250,7 +252,13 @@ impl Handle {
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
-        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
+        let resolver = Resolver::new(
+            parts.source.clone(),
+            parts.updates,
+            parts.signatures,
+            keeper,
+            width,
+        );
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,

@@ -120,6 +120,7 @@ const PURE_CRATES: &[&str] = &[
     "aws_lc_rs",
     "base64",
     "bytes",
+    "flate2",
     "hex",
     "jiff",
     "regex",

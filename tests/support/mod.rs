@@ -11,6 +11,7 @@
 )]
 
 pub mod access_log;
+pub mod gpg;
 pub mod oci;
 pub mod registry;
 pub mod skip;
