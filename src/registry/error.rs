@@ -23,6 +23,8 @@ pub enum Task {
     ReadManifest(Repository, Selector),
     /// A repository's tags.
     ListTags(Repository),
+    /// The repositories of a registry, asked for on behalf of one of them.
+    ListRepositories(Repository),
     /// `HEAD` of a blob.
     FindBlob(Repository, Digest),
     /// `GET` of a blob.
@@ -33,6 +35,8 @@ pub enum Task {
     Mount(Repository, Digest, Repository),
     /// The `PUT` of a blob.
     Upload(Repository, Digest),
+    /// How far an upload came that broke off.
+    ResumeUpload(Repository),
     /// The end of an upload that is not wanted any more.
     CancelUpload(Repository),
     /// The `PUT` of a manifest.
@@ -54,11 +58,13 @@ impl Task {
         match self {
             Task::ReadManifest(repository, _)
             | Task::ListTags(repository)
+            | Task::ListRepositories(repository)
             | Task::FindBlob(repository, _)
             | Task::ReadBlob(repository, _)
             | Task::BeginUpload(repository)
             | Task::Mount(repository, _, _)
             | Task::Upload(repository, _)
+            | Task::ResumeUpload(repository)
             | Task::CancelUpload(repository)
             | Task::PushManifest { repository, .. }
             | Task::Token(repository, _) => repository,
@@ -71,6 +77,7 @@ impl fmt::Display for Task {
         match self {
             Task::ReadManifest(r, name) => write!(f, "reading manifest {}", Named(r, name)),
             Task::ListTags(r) => write!(f, "listing the tags of {r}"),
+            Task::ListRepositories(r) => write!(f, "listing the repositories of {}", r.registry()),
             Task::FindBlob(r, digest) => write!(f, "looking for blob {digest} in {r}"),
             Task::ReadBlob(r, digest) => write!(f, "reading blob {digest} of {r}"),
             Task::BeginUpload(r) => write!(f, "beginning an upload to {r}"),
@@ -78,6 +85,7 @@ impl fmt::Display for Task {
                 write!(f, "mounting blob {digest} of {from} in {r}")
             }
             Task::Upload(r, digest) => write!(f, "uploading blob {digest} to {r}"),
+            Task::ResumeUpload(r) => write!(f, "taking an upload to {r} up again"),
             Task::CancelUpload(r) => write!(f, "giving up an upload to {r}"),
             Task::PushManifest {
                 repository,
@@ -221,6 +229,9 @@ pub enum Fault {
     /// The connection broke before the answer was whole.
     #[error("broke the connection off")]
     Broken,
+    /// The server ended the connection since it is asked for too much (HTTP/2 GOAWAY).
+    #[error("asks to be asked for less, and ended the connection (HTTP/2 GOAWAY)")]
+    Throttled,
     /// More redirects than are followed.
     #[error("redirects without end, or to where the request cannot go")]
     Redirects,
@@ -229,9 +240,11 @@ pub enum Fault {
 impl Fault {
     fn is_transient(self) -> bool {
         match self {
-            Fault::ConnectionRefused | Fault::NotConnected | Fault::Silent(_) | Fault::Broken => {
-                true
-            }
+            Fault::ConnectionRefused
+            | Fault::NotConnected
+            | Fault::Silent(_)
+            | Fault::Throttled
+            | Fault::Broken => true,
             Fault::NotTls
             | Fault::UnknownAuthority
             | Fault::WrongName
@@ -280,6 +293,12 @@ pub enum Problem {
         expected: u64,
         /// How the server says it encoded them.
         encoding: Option<String>,
+    },
+    /// Another part of a body than was asked for.
+    #[error("sends another part of the bytes than those from {from} on that were asked for")]
+    WrongRange {
+        /// From where on they were asked for.
+        from: u64,
     },
     /// The body is longer than is read.
     #[error("sends more than {limit} bytes, which is the most that is read here")]
@@ -338,6 +357,24 @@ impl Error {
             Error::Unreachable { fault, .. } => fault.is_transient(),
             Error::Answer { problem, .. } => matches!(problem, Problem::Truncated { .. }),
             Error::Token(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Whether bytes came, or arrived, that are not what they should be, which a mishap on the way may explain.
+    pub fn is_wrong_bytes(&self) -> bool {
+        match self {
+            Error::Answer { problem, .. } => matches!(
+                problem,
+                Problem::WrongDigest { .. }
+                    | Problem::OtherDigest { .. }
+                    | Problem::WrongRange { .. }
+                    | Problem::WrongLength { .. }
+            ),
+            Error::Refused(refused) => {
+                let pushed = matches!(refused.task, Task::Upload(..) | Task::PushManifest { .. });
+                pushed && refused.has_code(&["DIGEST_INVALID"])
+            }
             _ => false,
         }
     }

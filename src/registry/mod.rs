@@ -30,6 +30,8 @@ mod connection;
 
 mod body;
 
+mod pace;
+
 mod transport;
 
 mod proof;
@@ -41,7 +43,7 @@ mod blob;
 mod client;
 
 pub use auth::{Credentials, CredentialsError, Places};
-pub use blob::BlobStream;
+pub use blob::{BlobStream, Trail};
 pub use client::{Begun, Client, Head, Upload};
 pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;

@@ -14,7 +14,7 @@ use crate::{
         connection::{self, Access, Clients, Scheme},
         error::{Error, Fault, Problem, Task},
         proof::basic,
-        protocol::{self, MAX_ERROR_BYTES, Scopes},
+        protocol::{self, Lane, MAX_ERROR_BYTES, Scopes},
         refusal::{Diagnostic, Login, Refused},
         token::Token,
         transport::{Host, authority},
@@ -66,12 +66,16 @@ impl<'a> Service<'a> {
     pub(super) async fn token(&self, scopes: &Scopes) -> Result<Token, Error> {
         let request = self.request(scopes)?;
         let idle = self.host.timeouts().idle;
+        let place = self.host.pace.admit(Lane::Token, false).await;
         let mut response = match tokio::time::timeout(idle, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => return Err(self.unreachable(connection::fault(&e), Some(e))),
             Err(_) => return Err(self.unreachable(Fault::Silent(idle), None)),
         };
+        let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        place.answered(response.status(), retry_after);
         let body = self.read(&mut response).await?;
+        drop(place);
         if !response.status().is_success() {
             return Err(self.refused(&response, &body));
         }

@@ -8,7 +8,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
         challenge::Challenge,
         connection::{self, Clients, Connections},
         error::{Error, Fault, Problem, Task},
+        pace::{Admission, MAX_REST, Pace},
         proof::{Knowledge, Proof},
         protocol::{self, Address, Answer, Lane, Request},
         refusal::{Diagnostic, Refused},
@@ -41,7 +41,7 @@ pub struct Options {
     pub retries: u32,
     /// What the client calls itself.
     pub user_agent: String,
-    /// How many requests a registry gets at once: so many small ones, so many downloads and so many uploads.
+    /// How many requests of one kind a registry gets at once at most; how many it gets is found out (see `pace`).
     pub requests_per_host: usize,
     /// How long a silence is borne.
     pub timeouts: Timeouts,
@@ -61,9 +61,6 @@ impl Default for Options {
     }
 }
 
-/// The longest a server's wish to be left alone is granted inside a call; a longer one is the caller's to decide on.
-const MAX_WAIT: Duration = Duration::from_secs(120);
-
 /// The first wait between two attempts; each further one is twice as long, up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 
@@ -77,7 +74,7 @@ pub(super) struct Host {
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
     clients: Clients,
-    lanes: [Arc<Semaphore>; 3],
+    pub(super) pace: Arc<Pace>,
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
     pub(super) knowledge: Knowledge,
@@ -87,7 +84,7 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: reqwest::Response,
-    _permit: OwnedSemaphorePermit,
+    _permit: Admission,
 }
 
 impl Host {
@@ -100,14 +97,14 @@ impl Host {
         let access = access.unwrap_or(&options.default_access).clone();
         let direct = protocol::is_loopback(&registry);
         let clients = connections.clients(registry.as_str(), &access, direct)?;
-        let permits = options.requests_per_host.clamp(1, Semaphore::MAX_PERMITS);
+        let pace = Pace::new(options.requests_per_host);
         Ok(Host {
             registry,
             options,
             connections,
             access,
             clients,
-            lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
+            pace,
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
         })
@@ -139,7 +136,8 @@ impl Host {
         }
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
+    /// Sends `request` once; reads the whole answer.
+    pub(super) async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
         let open = self.open(request).await?;
         let (status, headers) = (open.response.status(), open.response.headers().clone());
         let url = open.response.url().clone();
@@ -159,8 +157,8 @@ impl Host {
         let mut needed = request.scopes.clone();
         let proof = self.proof(request, &needed, Reserve::Short).await?;
         let body = || reqwest::Body::from(request.body.clone());
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
+        let permit = self.pace.admit(request.lane, request.again).await;
+        let response = permit.heeding(self.send(request, &proof, body).await)?;
         let renewable = self.learn(request, &response, &proof).await;
         drop(discovery);
         let Some(challenge) = renewable else {
@@ -171,8 +169,8 @@ impl Host {
             needed.widen(scopes);
         }
         let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
+        let permit = self.pace.admit(request.lane, request.again).await;
+        let response = permit.heeding(self.send(request, &proof, body).await)?;
         self.opened(request, &proof, response, permit).await
     }
 
@@ -186,13 +184,13 @@ impl Host {
         progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
-        let permit = self.permit(request).await?;
+        let permit = self.pace.admit(request.lane, request.again).await;
         // Waiting for one's turn is not silence: the watch begins here.
         progress.begin();
         let mut body = Some(body);
         let sending = self.send(request, &proof, || body.take().unwrap_or_default());
         let response = match progress.watch(self.options.timeouts, sending).await {
-            Ok(response) => response?,
+            Ok(response) => permit.heeding(response)?,
             Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
         };
         let outlived = self.learn(request, &response, &proof).await.is_some();
@@ -317,13 +315,6 @@ impl Host {
         }
     }
 
-    async fn permit(&self, request: &Request) -> Result<OwnedSemaphorePermit, Error> {
-        let lane = &self.lanes[request.lane as usize];
-        // Nobody closes it.
-        let closed = |_| self.unreachable(&request.task, Fault::Broken, None);
-        lane.clone().acquire_owned().await.map_err(closed)
-    }
-
     async fn exchange(
         &self,
         request: &Request,
@@ -332,14 +323,14 @@ impl Host {
         body: reqwest::Body,
     ) -> Result<reqwest::Response, Error> {
         let client = match request.lane {
-            Lane::Metadata => &self.clients.metadata,
             Lane::Download | Lane::Upload => &self.clients.bulk,
+            _ => &self.clients.metadata,
         };
         let mut out = client
             .request(request.method.clone(), url)
             .headers(request.headers.clone())
             .header(header::ACCEPT_ENCODING, "identity");
-        if carries_body(&request.method) {
+        if carries_body(request) {
             out = out.body(body);
         }
         if let Some(header) = &proof.header {
@@ -366,11 +357,12 @@ impl Host {
         request: &Request,
         proof: &Proof,
         response: reqwest::Response,
-        permit: OwnedSemaphorePermit,
+        permit: Admission,
     ) -> Result<Open, Error> {
         let status = response.status();
         let host = authority(response.url());
         let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        permit.answered(status, retry_after);
         let open = Open {
             response,
             _permit: permit,
@@ -393,8 +385,8 @@ impl Host {
     }
 }
 
-fn carries_body(method: &Method) -> bool {
-    *method == Method::PUT
+fn carries_body(request: &Request) -> bool {
+    request.method == Method::PUT || request.lane == Lane::Upload
 }
 
 /// Returns `host[:port]` of a URL: all of it that may stand in a message.
@@ -409,12 +401,12 @@ pub(super) fn authority(url: &Url) -> String {
 /// Returns how long to wait before a request is sent again; `None` where it is not.
 ///
 /// `jitter`, from 0 to 1, spreads those who failed together; what the server asks for is never cut short.
-fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
+pub(super) fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
     if attempt >= retries || !error.is_transient() {
         return None;
     }
     let asked = error.retry_after();
-    if asked.is_some_and(|asked| asked > MAX_WAIT) {
+    if asked.is_some_and(|asked| asked > MAX_REST) {
         return None;
     }
     let full = FIRST_BACKOFF

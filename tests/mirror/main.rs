@@ -18,6 +18,8 @@ mod bytes;
 
 mod adoption;
 
+mod floor;
+
 mod sharing;
 
 mod platforms;
