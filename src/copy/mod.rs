@@ -334,6 +334,7 @@ impl Run {
             // Wrong bytes are a mishap of the way once, and twice they are what is there.
             let passing = error.is_transient() || (error.is_wrong_bytes() && attempt == 1);
             let again = passing
+                && error.retry_after().is_none_or(|asked| asked <= PATIENCE)
                 && attempt <= self.engine.limits.retries
                 && !self.engine.stop.is_cancelled();
             if !again {
@@ -533,6 +534,9 @@ fn stopped(attempts: u32) -> Failed {
         stopped: true,
     }
 }
+
+/// The longest that an image waits for a registry that asks for time; what asks for more is left for another run.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn stuck(limit: Duration, attempts: u32) -> Failed {
     Failed {

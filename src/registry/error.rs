@@ -229,6 +229,9 @@ pub enum Fault {
     /// The connection broke before the answer was whole.
     #[error("broke the connection off")]
     Broken,
+    /// It asked to be left alone, and is.
+    #[error("asked to be left alone, for another {} seconds; it is not asked before", .0.as_secs())]
+    Resting(Duration),
     /// The server ended the connection since it is asked for too much (HTTP/2 GOAWAY).
     #[error("asks to be asked for less, and ended the connection (HTTP/2 GOAWAY)")]
     Throttled,
@@ -245,7 +248,8 @@ impl Fault {
             | Fault::Silent(_)
             | Fault::Throttled
             | Fault::Broken => true,
-            Fault::NotTls
+            Fault::Resting(_)
+            | Fault::NotTls
             | Fault::UnknownAuthority
             | Fault::WrongName
             | Fault::NotValidNow

@@ -36,8 +36,11 @@ const REST: Duration = Duration::from_millis(250);
 
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// The longest a window rests, whatever the registry asks for: who cannot wait that long is told, and decides.
+/// The longest rest that is waited for; a longer one is the caller's to decide on.
 pub(super) const MAX_REST: Duration = Duration::from_secs(120);
+
+/// The longest rest that is granted at all: a registry may mean another time than it says.
+const MAX_GRANTED: Duration = Duration::from_secs(3600);
 
 /// The windows of one registry.
 #[derive(Debug)]
@@ -151,7 +154,13 @@ impl Pace {
     }
 
     /// Waits for a place in the window of `lane`, and until it rests no more; what goes on `again` needs no place.
-    pub(super) async fn admit(self: &Arc<Self>, lane: Lane, again: bool) -> Admission {
+    ///
+    /// `Err` says how long the window rests yet, where that is too long to wait for: nobody is to be asked before.
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        lane: Lane,
+        again: bool,
+    ) -> Result<Admission, Duration> {
         let window = self.window(lane);
         let permit = match again {
             true => None,
@@ -165,10 +174,14 @@ impl Pace {
             permit,
         };
         while let Some(until) = self.resting(lane) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left > MAX_REST {
+                return Err(left);
+            }
             tokio::time::sleep_until(until).await;
         }
         admission.sent = lock(&window.state).rule.halved;
-        admission
+        Ok(admission)
     }
 
     /// Until when requests of this kind wait, where that is not over.
@@ -212,7 +225,7 @@ impl Window {
         let mut state = lock(&self.state);
         let less = state.rule.refused(sent)?;
         state.owed += less - self.permits.forget_permits(less);
-        let rest = asked.unwrap_or_else(|| state.rule.rest()).min(MAX_REST);
+        let rest = asked.unwrap_or_else(|| state.rule.rest()).min(MAX_GRANTED);
         state.rests = state.rests.max(Some(Instant::now() + rest));
         Some(rest)
     }
@@ -330,7 +343,7 @@ mod tests {
         let mut held = Vec::new();
         let soon = Duration::from_millis(1);
         while let Ok(admission) = tokio::time::timeout(soon, pace.admit(lane, false)).await {
-            held.push(admission);
+            held.push(admission.unwrap());
         }
         held
     }
@@ -353,7 +366,7 @@ mod tests {
         held[1].answered(StatusCode::TOO_MANY_REQUESTS, None);
         drop(held);
         let begin = Instant::now();
-        let first = pace.admit(Lane::Metadata, false).await;
+        let first = pace.admit(Lane::Metadata, false).await.unwrap();
         assert_eq!(
             begin.elapsed(),
             Duration::from_secs(7),
@@ -369,11 +382,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_registry_is_left_alone_by_all_kinds_and_not_for_ever() {
         let pace = Pace::new(32);
-        let admission = pace.admit(Lane::Upload, false).await;
+        let admission = pace.admit(Lane::Upload, false).await.unwrap();
+        let minute = Some(Duration::from_secs(60));
+        admission.answered(StatusCode::SERVICE_UNAVAILABLE, minute);
+        let begin = Instant::now();
+        let admission = pace.admit(Lane::Metadata, true).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::from_secs(60));
         let day = Some(Duration::from_secs(86_400));
         admission.answered(StatusCode::SERVICE_UNAVAILABLE, day);
-        let begin = Instant::now();
-        pace.admit(Lane::Metadata, true).await;
-        assert_eq!(begin.elapsed(), MAX_REST);
+        let told = pace.admit(Lane::Download, false).await.err();
+        assert_eq!(told, Some(MAX_GRANTED), "nobody waits so long");
+        tokio::time::sleep(MAX_GRANTED - MAX_REST).await;
+        assert!(pace.admit(Lane::Download, false).await.is_ok());
     }
 }

@@ -67,6 +67,7 @@ impl<'a> Service<'a> {
         let request = self.request(scopes)?;
         let idle = self.host.timeouts().idle;
         let place = self.host.pace.admit(Lane::Token, false).await;
+        let place = place.map_err(|left| self.unreachable(Fault::Resting(left), None))?;
         let mut response = match tokio::time::timeout(idle, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => return Err(self.unreachable(connection::fault(&e), Some(e))),

@@ -157,7 +157,7 @@ impl Host {
         let mut needed = request.scopes.clone();
         let proof = self.proof(request, &needed, Reserve::Short).await?;
         let body = || reqwest::Body::from(request.body.clone());
-        let permit = self.pace.admit(request.lane, request.again).await;
+        let permit = self.place(request).await?;
         let response = permit.heeding(self.send(request, &proof, body).await)?;
         let renewable = self.learn(request, &response, &proof).await;
         drop(discovery);
@@ -169,7 +169,7 @@ impl Host {
             needed.widen(scopes);
         }
         let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let permit = self.pace.admit(request.lane, request.again).await;
+        let permit = self.place(request).await?;
         let response = permit.heeding(self.send(request, &proof, body).await)?;
         self.opened(request, &proof, response, permit).await
     }
@@ -184,7 +184,7 @@ impl Host {
         progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
-        let permit = self.pace.admit(request.lane, request.again).await;
+        let permit = self.place(request).await?;
         // Waiting for one's turn is not silence: the watch begins here.
         progress.begin();
         let mut body = Some(body);
@@ -313,6 +313,12 @@ impl Host {
             reason: format!("`{}` makes no URL", protocol::printable(text, 120)),
             source: None,
         }
+    }
+
+    /// Waits until `request` may be sent.
+    async fn place(&self, request: &Request) -> Result<Admission, Error> {
+        let admission = self.pace.admit(request.lane, request.again).await;
+        admission.map_err(|left| self.unreachable(&request.task, Fault::Resting(left), None))
     }
 
     async fn exchange(

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub mod access_log;
 pub mod oci;
+pub mod proxy;
 pub mod registry;
 pub mod skopeo;
 pub mod tool;
