@@ -10,10 +10,17 @@ mod attached;
 
 mod blobs;
 
+mod pulse;
+
+mod queue;
+
 mod survey;
 
+mod transfer;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -21,12 +28,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use blobs::Desk;
+use pulse::Pulse;
 
-pub use blobs::Outcome;
+pub use blobs::{Outcome, Uploads};
 
 pub use survey::{Surveyed, survey, survey_attached};
 
@@ -62,6 +70,23 @@ pub struct Limits {
     pub blobs: usize,
     /// Further tries of what failed in passing.
     pub retries: u32,
+    /// How long nothing at all may move before the run is given up. Single requests have their own, shorter limits; this one is for
+    /// what nobody has thought of.
+    pub stall: Duration,
+}
+
+/// The longest that nothing moves in a run where all is well: longer than registries are waited for, and asked again, altogether.
+pub const STALL: Duration = Duration::from_secs(30 * 60);
+
+/// What is known, when a run begins, of what its blobs will find in the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Where blobs are already.
+    pub donors: HashMap<Digest, Vec<Repository>>,
+    /// Blobs that several repositories are to have.
+    pub shared: HashSet<Digest>,
+    /// Repositories that were not there when they were looked for, and so have nothing.
+    pub empty: HashSet<Repository>,
 }
 
 /// What a run reports, in the order it happens.
@@ -102,6 +127,8 @@ pub struct Engine {
     pub mirror: Client,
     /// What is at hand.
     pub larder: Arc<dyn Larder>,
+    /// Uploads under way, of this run and of others to the same mirror.
+    pub uploads: Uploads,
     /// How much at once.
     pub limits: Limits,
     /// No new work is begun once this is cancelled; what is in flight goes on.
@@ -112,27 +139,30 @@ pub struct Engine {
 
 /// Tells the run's owner what happens; waits where the owner is slow.
 #[derive(Clone)]
-struct Reporter(mpsc::Sender<Event>);
+struct Reporter {
+    events: mpsc::Sender<Event>,
+    pulse: Arc<Pulse>,
+}
 
 impl Reporter {
     async fn say(&self, event: Event) {
+        self.pulse.beat();
         // The owner hangs up only when it goes away itself, and then nobody needs to know.
-        let _ = self.0.send(event).await;
+        let _ = self.events.send(event).await;
     }
 }
 
 impl Engine {
-    /// Performs `steps` and returns when each is done, failed or skipped. `donors` says where blobs are already, see [`donors`].
-    pub async fn run(
-        self,
-        steps: Vec<Step>,
-        donors: HashMap<Digest, Vec<Repository>>,
-        events: mpsc::Sender<Event>,
-    ) {
-        let desk = Desk::new(donors, self.limits.blobs);
+    /// Performs `steps` and returns when each is done, failed or skipped. `stock` says what the mirror has, see [`stock`].
+    pub async fn run(self, steps: Vec<Step>, stock: Stock, events: mpsc::Sender<Event>) {
+        let desk = Desk::new(stock, self.uploads.clone(), self.limits.blobs);
         let run = Run {
-            report: Reporter(events),
+            report: Reporter {
+                events,
+                pulse: Arc::default(),
+            },
             desk,
+            stuck: CancellationToken::new(),
             units: Units::new(&steps),
             steps: steps
                 .into_iter()
@@ -148,17 +178,23 @@ impl Engine {
     }
 }
 
-/// Looks up which repositories of the mirror hold the blobs of `steps`.
-pub fn donors(
+/// Looks up which repositories of the mirror hold the blobs of `steps`, and which blobs several of them want.
+pub fn stock(
     steps: &[Step],
     mirrored: &Mirrored,
     larder: &dyn Larder,
-) -> HashMap<Digest, Vec<Repository>> {
+    empty: HashSet<Repository>,
+) -> Stock {
     let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
+    let mut wanted: HashMap<Digest, &Repository> = HashMap::new();
+    let mut shared = HashSet::new();
     for step in steps {
         let target = &step.image.target;
         for manifest in manifests_at_hand(step, larder) {
             for blob in manifest.blobs() {
+                if *wanted.entry(blob.digest.clone()).or_insert(target) != target {
+                    shared.insert(blob.digest.clone());
+                }
                 let held = donors.entry(blob.digest.clone()).or_default();
                 if mirrored.blob(target, &blob.digest) && !held.contains(target) {
                     held.push(target.clone());
@@ -169,7 +205,11 @@ pub fn donors(
             }
         }
     }
-    donors
+    Stock {
+        donors,
+        shared,
+        empty,
+    }
 }
 
 fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
@@ -220,6 +260,8 @@ struct Run {
     desk: Desk,
     units: Units,
     report: Reporter,
+    /// What is in flight is given up once this is cancelled: nothing moves any more.
+    stuck: CancellationToken,
     /// One writer a manifest and repository: two steps may share a digest under two tags.
     places: Places<Digest>,
     /// One writer an accessory: two tags of one image share what belongs to it.
@@ -230,12 +272,34 @@ struct Run {
 
 impl Run {
     async fn perform(self) {
+        tokio::select! {
+            () = self.waves() => {}
+            never = self.watch() => match never {},
+        }
+    }
+
+    /// Gives up what is in flight when nothing moves any more, and leaves it to those who wait for it to say so.
+    async fn watch(&self) -> std::convert::Infallible {
+        let say = |silent: Duration| {
+            let minutes = silent.as_secs() / 60;
+            tracing::warn!(minutes, on_its_way = %self.desk.on_its_way(), "nothing has moved");
+        };
+        let limit = self.engine.limits.stall;
+        self.report.pulse.stopped(limit, say).await;
+        tracing::error!(minutes = limit.as_secs() / 60, on_its_way = %self.desk.on_its_way(), "the run is given up: nothing moves");
+        self.stuck.cancel();
+        std::future::pending().await
+    }
+
+    /// Components before their payloads; within these the largest first, so that the last ones are short.
+    async fn waves(&self) {
         let (payloads, first): (Vec<_>, Vec<_>) = self
             .steps
             .clone()
             .into_iter()
             .partition(|(_, step)| step.image.kind == Kind::Release);
-        for wave in [first, payloads] {
+        for mut wave in [first, payloads] {
+            wave.sort_by_key(|(number, step)| (Reverse(step.bytes), *number));
             stream::iter(wave)
                 .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| {
                     self.step(number, step)
@@ -267,6 +331,9 @@ impl Run {
         if self.engine.stop.is_cancelled() {
             return Some(stopped(0));
         }
+        if self.stuck.is_cancelled() {
+            return Some(stuck(self.engine.limits.stall, 0));
+        }
         let missing = self.units.missing(step);
         if step.image.kind != Kind::Release || missing.is_empty() {
             return None;
@@ -288,6 +355,7 @@ impl Run {
         tokio::select! {
             result = work => result,
             () = self.engine.abandon.cancelled() => Err(stopped(1)),
+            () = self.stuck.cancelled() => Err(stuck(self.engine.limits.stall, 1)),
         }
     }
 
@@ -299,7 +367,10 @@ impl Run {
                 Ok(()) => return Ok(()),
                 Err(setback) => setback,
             };
-            let again = error.is_transient()
+            // Wrong bytes are a mishap of the way once, and twice they are what is there.
+            let passing = error.is_transient() || (error.is_wrong_bytes() && attempt == 1);
+            let again = passing
+                && error.retry_after().is_none_or(|asked| asked <= PATIENCE)
                 && attempt <= self.engine.limits.retries
                 && !self.engine.stop.is_cancelled();
             if !again {
@@ -520,6 +591,22 @@ fn stopped(attempts: u32) -> Failed {
     }
 }
 
+/// The longest that an image waits for a registry that asks for time; what asks for more is left for another run.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn stuck(limit: Duration, attempts: u32) -> Failed {
+    Failed {
+        cause: format!(
+            "given up since nothing moved in the whole run for {} seconds; this is a fault of imagesetd or of a registry: what was on \
+             its way is in the log, and another run goes on from here",
+            limit.as_secs()
+        ),
+        attempts,
+        because_of: vec![],
+        stopped: false,
+    }
+}
+
 /// Waits before another try: a second, then twice as long each time up to half a minute, with some jitter.
 async fn pause(attempt: u32) {
     let base = 1000u64 << (attempt - 1).min(5);
@@ -557,9 +644,6 @@ impl Units {
         units.get(&step.image.unit).cloned().unwrap_or_default()
     }
 }
-
-/// The permits for blob transfers.
-type Permits = Arc<Semaphore>;
 
 #[cfg(test)]
 mod tests;

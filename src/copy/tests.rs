@@ -99,12 +99,29 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
     ] {
         mirrored.apply(&Landed::Blob(at(repository), digest.clone()));
     }
+    let mut again = wanted.clone();
+    again.image.target = at("m.lan/z");
+    again.image.digest = child.digest.clone();
+    let donors = HashMap::from([
+        (own.clone(), vec![at("m.lan/x")]),
+        (elsewhere.clone(), vec![at("m.lan/y")]),
+        (nowhere.clone(), vec![]),
+    ]);
+    let one = stock(&[wanted.clone()], &mirrored, &shelf, HashSet::new());
     assert_eq!(
-        donors(&[wanted], &mirrored, &shelf),
-        HashMap::from([
-            (own, vec![at("m.lan/x")]),
-            (elsewhere, vec![at("m.lan/y")]),
-            (nowhere, vec![]),
-        ])
+        one,
+        Stock {
+            donors: donors.clone(),
+            ..Stock::default()
+        }
+    );
+    let empty = HashSet::from([at("m.lan/z")]);
+    assert_eq!(
+        stock(&[wanted, again], &mirrored, &shelf, empty.clone()),
+        Stock {
+            donors,
+            shared: HashSet::from([own, elsewhere, nowhere]),
+            empty,
+        }
     );
 }

@@ -54,7 +54,7 @@ pub use state::{ImageFinished, ImageOutcome};
 use state::{SetState, State};
 
 use crate::{
-    gitops,
+    copy, gitops,
     model::{
         desired::{Claims, Wanted},
         imageset::{Problem, SetName},
@@ -224,6 +224,8 @@ struct Inner {
     store: Store,
     source: Client,
     mirror: Client,
+    /// What any run is sending to the mirror.
+    uploads: copy::Uploads,
     resolver: Resolver,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
@@ -264,6 +266,7 @@ impl Handle {
             store: parts.store,
             source: parts.source,
             mirror: parts.mirror,
+            uploads: copy::Uploads::default(),
             resolver,
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,

@@ -274,6 +274,11 @@ impl Inner {
         let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2)
             .await
             .map_err(Error::Mirror)?;
+        let copy::Surveyed {
+            landed: found,
+            empty,
+        } = found;
+        self.state().empty.extend(empty);
         if !found.is_empty() {
             let images = found.iter().filter(|f| matches!(f, Landed::Tag(..)));
             tracing::info!(images = images.count(), "found in the mirror already");

@@ -24,6 +24,8 @@ mod bytes;
 
 mod adoption;
 
+mod floor;
+
 mod sharing;
 
 mod platforms;

@@ -24,3 +24,6 @@ pub mod graph;
 
 #[path = "fixture/server.rs"]
 pub mod server;
+
+#[path = "fixture/set.rs"]
+pub mod set;

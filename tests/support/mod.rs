@@ -13,6 +13,7 @@
 pub mod access_log;
 pub mod gpg;
 pub mod oci;
+pub mod proxy;
 pub mod registry;
 pub mod skip;
 pub mod skopeo;
