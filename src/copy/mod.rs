@@ -36,7 +36,7 @@ use pulse::Pulse;
 
 pub use blobs::{Outcome, Uploads};
 
-pub use survey::{Surveyed, survey, survey_attached};
+pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached};
 
 use crate::{
     model::{

@@ -195,7 +195,7 @@ fn landed_with(repository: &Repository, manifest: &Manifest, complete: bool) -> 
 
 /// What the mirror has of signatures and referrers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surveyed {
+pub struct SurveyedAttached {
     /// What is there.
     pub landed: Vec<Landed>,
     /// The manifests under cosign's tags, which may hold more than upstream's do, or something else.
@@ -209,7 +209,7 @@ pub async fn survey_attached(
     mirror: &Client,
     unknown: Vec<(Repository, Vec<Accessory>)>,
     width: usize,
-) -> Result<Surveyed, Error> {
+) -> Result<SurveyedAttached, Error> {
     let mut repositories: BTreeMap<Repository, BTreeSet<Accessory>> = BTreeMap::new();
     for (repository, accessories) in unknown {
         repositories
@@ -243,7 +243,7 @@ pub async fn survey_attached(
         .map(|(repository, sought)| seek(mirror, repository, sought))
         .collect();
     let found: Vec<_> = stream::iter(looks).buffered(width.max(1)).collect().await;
-    let mut surveyed = Surveyed::default();
+    let mut surveyed = SurveyedAttached::default();
     for found in answered(found)? {
         surveyed.landed.extend(found.landed);
         surveyed.manifests.extend(found.manifests);
@@ -279,17 +279,17 @@ async fn seek(
     mirror: &Client,
     repository: &Repository,
     sought: Sought<'_>,
-) -> Result<Surveyed, Error> {
+) -> Result<SurveyedAttached, Error> {
     match sought {
         Sought::Tag(tag) => {
             let name = Selector::Tag(tag.clone());
             let Some(manifest) = read_any(mirror, repository, name).await? else {
-                return Ok(Surveyed::default());
+                return Ok(SurveyedAttached::default());
             };
             let digest = manifest.digest.clone();
             let mut landed = landed_with(repository, &manifest, true);
             landed.push(Landed::Tag(repository.clone(), tag, digest));
-            Ok(Surveyed {
+            Ok(SurveyedAttached {
                 landed,
                 manifests: vec![Arc::new(manifest)],
             })
@@ -302,7 +302,7 @@ async fn seek(
                 digest: digest.clone(),
                 complete: true,
             });
-            Ok(Surveyed {
+            Ok(SurveyedAttached {
                 landed: landed.collect(),
                 manifests: Vec::new(),
             })

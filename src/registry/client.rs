@@ -1,7 +1,7 @@
 //! The vocabulary: what can be asked of registries.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };

@@ -426,8 +426,8 @@ impl Host {
     fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
         let clients = self.clients_for(url)?;
         Ok(match lane {
-            Lane::Metadata => clients.metadata,
             Lane::Download | Lane::Upload => clients.bulk,
+            _ => clients.metadata,
         })
     }
 

@@ -140,6 +140,8 @@ fn step(name: &str, image: &Image, from: &str, to: &str) -> Step {
         bytes: 0,
         bytes_kept: 0,
         blobs: 0,
+        image_held: false,
+        attached: vec![],
     }
 }
 

@@ -117,13 +117,13 @@ impl Site {
 
     /// The command that a person would type, not started yet.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
-        self.command_to(self.mirror.address(), more)
+        let mirror = self.door.as_deref().unwrap_or(self.mirror.address());
+        self.command_to(mirror, more)
     }
 
     /// The same for a mirror that is reached under another address.
     pub(crate) fn command_to(&self, mirror: &str, more: &[&str]) -> Command {
         let mut command = program();
-        let mirror = self.door.as_deref().unwrap_or(self.mirror.address());
         command
             .arg("once")
             .arg("--config")
