@@ -307,9 +307,9 @@ fn multi_release_is_signed_by_its_index() {
     for instance in release.payload.manifests() {
         if instance.digest() != release.payload.digest() {
             signing.put(
-                &instance.digest(),
+                instance.digest(),
                 1,
-                &signing.message(&instance.digest(), &release.tag),
+                &signing.message(instance.digest(), &release.tag),
             );
         }
     }
@@ -325,7 +325,7 @@ fn multi_release_is_signed_by_its_index() {
         .into_iter()
         .map(|(key, _)| key)
         .collect();
-    assert_eq!(keys, [key_of(&release.payload.digest(), 1)]);
+    assert_eq!(keys, [key_of(release.payload.digest(), 1)]);
 }
 
 #[test]

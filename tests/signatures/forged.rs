@@ -63,6 +63,8 @@ fn what_gpg_signs_counts_in_each_of_its_forms() {
     );
     let packed = packet(8, &deflated(&old_style));
     assert_eq!(judged(&gpg, &keyring, &packed), (Ok(TEXT.to_vec()), true));
+    let stored = packet(8, &[&[0], old_style.as_slice()].concat());
+    assert_eq!(judged(&gpg, &keyring, &stored), (Ok(TEXT.to_vec()), true));
     // Keys in armour, several of them, with text around.
     let other = gpg.key("other", "rsa2048", "sign", "never", &[]);
     let armour = [&other, &key].map(|key| gpg.run(&["--armor", "--export", key], b""));
