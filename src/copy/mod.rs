@@ -14,13 +14,16 @@ mod pulse;
 
 mod queue;
 
+mod setback;
+
 mod survey;
 
 mod transfer;
 
+mod units;
+
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     hash::Hash,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -33,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 use blobs::Desk;
 use pulse::Pulse;
+use setback::{PATIENCE, Setback, pause, stopped, stuck, told};
+use units::{Numbered, Units};
 
 pub use blobs::{Outcome, Uploads};
 
@@ -156,6 +161,7 @@ impl Engine {
     /// Performs `steps` and returns when each is done, failed or skipped. `stock` says what the mirror has, see [`stock`].
     pub async fn run(self, steps: Vec<Step>, stock: Stock, events: mpsc::Sender<Event>) {
         let desk = Desk::new(stock, self.uploads.clone(), self.limits.blobs);
+        let (units, ready) = Units::new(steps);
         let run = Run {
             report: Reporter {
                 events,
@@ -163,18 +169,13 @@ impl Engine {
             },
             desk,
             stuck: CancellationToken::new(),
-            units: Units::new(&steps),
-            steps: steps
-                .into_iter()
-                .enumerate()
-                .map(|(n, step)| (n, Arc::new(step)))
-                .collect(),
+            units,
             places: Mutex::new(HashMap::new()),
             accessories: Mutex::new(HashMap::new()),
             lists: Mutex::new(HashMap::new()),
             engine: self,
         };
-        run.perform().await;
+        run.perform(ready).await;
     }
 }
 
@@ -228,22 +229,6 @@ fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
 /// Whether a manifest is in its place already, held by the one who is bringing it.
 type Place = Arc<tokio::sync::Mutex<bool>>;
 
-/// Why an image could not be brought into its place, all of it.
-struct Setback {
-    error: registry::Error,
-    /// Whether the image is there, and only something that belongs to it is not.
-    tagged: bool,
-}
-
-impl From<registry::Error> for Setback {
-    fn from(error: registry::Error) -> Self {
-        Setback {
-            error,
-            tagged: false,
-        }
-    }
-}
-
 /// What is in its place, by what it is.
 type Places<T> = Mutex<HashMap<(Repository, T), Place>>;
 
@@ -256,7 +241,6 @@ fn place_in<T: Clone + Eq + Hash>(places: &Places<T>, target: &Repository, what:
 /// One performance of a plan.
 struct Run {
     engine: Engine,
-    steps: Vec<(usize, Arc<Step>)>,
     desk: Desk,
     units: Units,
     report: Reporter,
@@ -271,9 +255,9 @@ struct Run {
 }
 
 impl Run {
-    async fn perform(self) {
+    async fn perform(self, ready: Vec<Numbered>) {
         tokio::select! {
-            () = self.waves() => {}
+            () = self.steps(ready) => {}
             never = self.watch() => match never {},
         }
     }
@@ -291,26 +275,25 @@ impl Run {
         std::future::pending().await
     }
 
-    /// Components before their payloads; within these the largest first, so that the last ones are short.
-    async fn waves(&self) {
-        let (payloads, first): (Vec<_>, Vec<_>) = self
-            .steps
-            .clone()
-            .into_iter()
-            .partition(|(_, step)| step.image.kind == Kind::Release);
-        for mut wave in [first, payloads] {
-            wave.sort_by_key(|(number, step)| (Reverse(step.bytes), *number));
-            stream::iter(wave)
-                .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| {
-                    self.step(number, step)
-                })
-                .await;
-        }
+    /// Brings what can be begun, and each payload as soon as its components have ended: a release that is whole is not kept waiting
+    /// for the next one.
+    async fn steps(&self, ready: Vec<Numbered>) {
+        stream::iter(ready)
+            .for_each_concurrent(
+                self.engine.limits.images.max(1),
+                |(number, step)| async move {
+                    self.step(number, step.clone()).await;
+                    for (number, payload) in self.units.ended(&step) {
+                        self.step(number, payload).await;
+                    }
+                },
+            )
+            .await;
     }
 
     async fn step(&self, number: usize, step: Arc<Step>) {
         if !self.engine.larder.wanted(&step) {
-            self.units.skipped(&step, number);
+            self.units.failed(&step, number);
             return self.report.say(Event::Skipped(number)).await;
         }
         let result = match self.hindrance(&step) {
@@ -566,82 +549,6 @@ impl Run {
                 .await
                 .map(Arc::new),
         }
-    }
-}
-
-/// Says why an image failed, and what to do where the registry's own words leave that open.
-fn told(error: &registry::Error, step: &Step) -> String {
-    let cause = sentence(error);
-    if step.image.platforms.is_empty() || !error.is_sparse_index_refusal() {
-        return cause;
-    }
-    format!(
-        "{cause}; `platforms` leaves children of this index out, and the mirror takes an index only with all of them: allow it there \
-         (Distribution v3: `validation.manifests.indexes.platforms: none`; Quay: `FEATURE_SPARSE_INDEX: true`; Distribution 2.8 \
-         cannot), or remove `platforms` to mirror the image whole"
-    )
-}
-
-fn stopped(attempts: u32) -> Failed {
-    Failed {
-        cause: "not copied since the run was stopped".into(),
-        attempts,
-        because_of: vec![],
-        stopped: true,
-    }
-}
-
-/// The longest that an image waits for a registry that asks for time; what asks for more is left for another run.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn stuck(limit: Duration, attempts: u32) -> Failed {
-    Failed {
-        cause: format!(
-            "given up since nothing moved in the whole run for {} seconds; this is a fault of imagesetd or of a registry: what was on \
-             its way is in the log, and another run goes on from here",
-            limit.as_secs()
-        ),
-        attempts,
-        because_of: vec![],
-        stopped: false,
-    }
-}
-
-/// Waits before another try: a second, then twice as long each time up to half a minute, with some jitter.
-async fn pause(attempt: u32) {
-    let base = 1000u64 << (attempt - 1).min(5);
-    let millis = base.min(30_000) + fastrand::u64(0..500);
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-}
-
-/// Which steps of a unit did not land, so that a payload knows.
-struct Units(Mutex<BTreeMap<String, Vec<usize>>>);
-
-impl Units {
-    fn new(steps: &[Step]) -> Self {
-        Units(Mutex::new(
-            steps
-                .iter()
-                .map(|s| (s.image.unit.clone(), vec![]))
-                .collect(),
-        ))
-    }
-
-    fn failed(&self, step: &Step, number: usize) {
-        let mut units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        units
-            .entry(step.image.unit.clone())
-            .or_default()
-            .push(number);
-    }
-
-    fn skipped(&self, step: &Step, number: usize) {
-        self.failed(step, number);
-    }
-
-    fn missing(&self, step: &Step) -> Vec<usize> {
-        let units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        units.get(&step.image.unit).cloned().unwrap_or_default()
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     copy::{self, Engine, Event, Failed, Larder, Limits, Stock},
     model::{
+        desired::Kind,
         image::{Digest, Repository},
         imageset::SetName,
         manifest::Manifest,
@@ -179,6 +180,7 @@ impl Handle {
         }
         let mut performance = Performance {
             inner: &self.inner,
+            resolved: resolved.clone(),
             steps: &plan.plan.steps,
             run: &run,
             images: self.inner.state().active.get(&id).map(|a| a.images.clone()),
@@ -291,6 +293,7 @@ struct Copied {
 /// A run while it is copied.
 struct Performance<'a> {
     inner: &'a Arc<Inner>,
+    resolved: Option<Arc<Resolved>>,
     steps: &'a [Step],
     run: &'a watch::Sender<RunRecord>,
     images: Option<broadcast::Sender<ImageFinished>>,
@@ -392,6 +395,9 @@ impl Performance<'_> {
             }),
             Event::Done(number) => {
                 self.progress(|p| p.images_done += 1);
+                if self.steps[number].image.kind == Kind::Release {
+                    self.publish().await;
+                }
                 self.tell(number, ImageOutcome::Landed, String::new());
             }
             Event::Skipped(number) => {
@@ -438,6 +444,18 @@ impl Performance<'_> {
             pace(&mut run.progress, self.rate.per_second());
             self.news |= run.progress.bytes_per_second != before;
             false
+        });
+    }
+
+    /// Writes the documents for a release that is whole, while the run goes on with the next one. Should that fail, the run's end says so.
+    async fn publish(&mut self) {
+        self.flush().await;
+        let (inner, set) = (self.inner.clone(), self.run.borrow().set.clone());
+        let resolved = self.resolved.clone();
+        self.inner.tracker.spawn(async move {
+            if let Err(error) = inner.publish(&set, resolved.as_deref()).await {
+                tracing::warn!(image_set = %set, %error, "documents are not written yet");
+            }
         });
     }
 

@@ -133,11 +133,16 @@ fn facts(learnt: impl IntoIterator<Item = Fact>) -> Facts {
 
 /// Decides, where nothing is signed.
 fn whole(set: &ImageSet, facts: &Facts) -> Desired {
+    whole_under(set, &policy(), facts)
+}
+
+/// What is decided where nothing belongs to the images that are asked about.
+fn whole_under(set: &ImageSet, policy: &Policy, facts: &Facts) -> Desired {
     let mut facts = facts.clone();
-    let mut answer = build(set, &policy(), &facts);
-    if let Built::Missing(needs) = &answer {
+    let mut answer = build(set, policy, &facts);
+    while let Built::Missing(needs) = &answer {
         needs.iter().for_each(|need| unsigned(&mut facts, need));
-        answer = build(set, &policy(), &facts);
+        answer = build(set, policy, &facts);
     }
     match answer {
         Built::Whole(desired) => desired,
@@ -394,9 +399,7 @@ fn a_payload_is_read_once_it_is_signed_and_not_before() {
         [payload_of]
     );
     let known = facts([one, image, signed, holds]);
-    let Built::Whole(desired) = build(&set, &strict(), &known) else {
-        panic!("something is missing");
-    };
+    let desired = whole_under(&set, &strict(), &known);
     assert_eq!(desired.images.len(), 2);
     assert_eq!(
         desired.signatures,
@@ -465,10 +468,7 @@ fn a_release_named_by_tag_is_looked_up_by_its_digest_and_compared_by_its_tag() {
             payload(&digest, &[]),
             signatures(&digest, &[Ok(claimed)]),
         ]);
-        match build(&set, &strict(), &known) {
-            Built::Whole(desired) => desired,
-            Built::Missing(needs) => panic!("{needs:?}"),
-        }
+        whole_under(&set, &strict(), &known)
     };
     let release = "quay.io/openshift-release-dev/ocp-release";
     let good = verdict(&format!("{release}:4.16.0-x86_64"));
