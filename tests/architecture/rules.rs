@@ -129,6 +129,7 @@ const PURE_CRATES: &[&str] = &[
     "serde_yaml",
     "strsim",
     "thiserror",
+    "toml",
     "url",
 ];
 
