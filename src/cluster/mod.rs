@@ -10,6 +10,8 @@
 
 pub mod scope;
 
+pub mod place;
+
 pub mod document;
 
 pub mod object;
@@ -36,7 +38,19 @@ pub mod change;
 
 pub mod node;
 
+pub mod operator;
+
+pub mod conf;
+
+pub mod pull;
+
 pub mod impact;
+
+pub mod forecast;
+
+pub mod objects;
+
+pub mod check;
 
 use std::{collections::BTreeMap, fmt};
 

@@ -318,6 +318,22 @@ impl MirrorService for Service {
             .map_err(|e| convert::refused(&e))?;
         Ok(Response::new(convert::retired(&retired)))
     }
+
+    async fn explain_image(
+        &self,
+        request: Request<v1::ExplainImageRequest>,
+    ) -> Answer<v1::ExplainImageResponse> {
+        let explained = self
+            .handle
+            .explain(&request.into_inner().reference)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::explained(
+            &explained.reference,
+            &explained.resolution,
+            &explained.present,
+        )))
+    }
 }
 
 /// Returns what happens in a run until it has ended.

@@ -6,8 +6,9 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::{Object, document::Document},
+    cluster::{Object, document::Document, pull::Resolution},
     model::{
+        image::Reference,
         imageset::{FoundSet, Problem, SetName, Severity},
         record::{
             DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord, RunState,
@@ -86,6 +87,17 @@ pub struct ResourceView {
     pub object: Object,
     /// The sources of rules that nothing wanted needs any more.
     pub retirable: Vec<String>,
+}
+
+/// What nodes do with an image reference.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// The reference, written out.
+    pub reference: Reference,
+    /// What is tried, in order.
+    pub resolution: Resolution,
+    /// Whether the content is there, by attempt; nothing where that is not known.
+    pub present: Vec<Option<bool>>,
 }
 
 /// What retiring rules changed, or would.

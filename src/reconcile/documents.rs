@@ -486,7 +486,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
             .reasons
             .into_iter()
             .map(|r| ImpactReason {
-                scope: r.scope.to_string(),
+                scope: r.scope.map(|s| s.to_string()).unwrap_or_default(),
                 mirror: r.mirror.map(|m| m.to_string()).unwrap_or_default(),
                 drain,
                 message: r.message,
@@ -497,7 +497,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
 
 /// The operator refuses such rules and nodes keep what they have, until something else changes: what happens then is anybody's
 /// guess.
-fn refused(refusals: impl Iterator<Item = cluster::node::Refusal>) -> NodeImpact {
+fn refused(refusals: impl Iterator<Item = cluster::operator::Refusal>) -> NodeImpact {
     let reasons = refusals.map(|r| ImpactReason {
         scope: String::new(),
         mirror: String::new(),
@@ -518,7 +518,7 @@ mod tests {
 
     #[test]
     fn rules_that_the_operator_refuses_make_the_forecast_unknown_and_guards_safe() {
-        let refusal = cluster::node::Refusal::TwoPolicies("quay.io/a".parse().unwrap());
+        let refusal = cluster::operator::Refusal::TwoPolicies("quay.io/a".parse().unwrap());
         let message = refusal.to_string();
         assert_eq!(
             refused(std::iter::once(refusal)),

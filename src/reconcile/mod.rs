@@ -15,6 +15,8 @@ mod attached;
 
 mod documents;
 
+mod explaining;
+
 mod keeper;
 
 mod lookup;
@@ -46,8 +48,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use answers::{
-    Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned,
-    Validated,
+    Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
+    Unplanned, Validated,
 };
 pub use state::{ImageFinished, ImageOutcome};
 
@@ -128,6 +130,9 @@ pub enum Error {
         /// The run under way.
         run: String,
     },
+    /// The published documents are ones that a cluster refuses.
+    #[error("a cluster refuses the published documents: {0}")]
+    RulesRefused(String),
     /// There are no published rules to retire.
     #[error("{0}")]
     NothingPublished(String),
@@ -180,6 +185,7 @@ impl Error {
             Error::Stale { .. } => "PlanStale",
             Error::Busy { .. } => "RunUnderWay",
             Error::NothingPublished(_) => "RulesNotFound",
+            Error::RulesRefused(_) => "RulesRefused",
             Error::Over(_) => "RunOver",
             Error::Endless(_) => "ResolveEndless",
             Error::Mirror(error) if error.is_authentication() => "MirrorAuthentication",

@@ -131,6 +131,7 @@ const PURE_CRATES: &[&str] = &[
     "serde_yaml",
     "strsim",
     "thiserror",
+    "toml",
     "url",
 ];
 
