@@ -37,6 +37,8 @@ mod state;
 
 mod status;
 
+mod tidy;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},

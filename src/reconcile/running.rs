@@ -33,9 +33,6 @@ use crate::{
 /// Facts of what landed are made durable after this many, or after [`FLUSH_AFTER`].
 const FLUSH_COUNT: usize = 500;
 
-/// How long a blob that was read for planning is kept for a run that needs it.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// How often those who follow a run hear of its progress.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -266,13 +263,6 @@ impl Handle {
         if let Err(error) = inner.save_run(&record).await {
             tracing::error!(run = %record.id, %error, "the run's end could not be written down");
         }
-        let swept = inner.on_store(|store| {
-            store.kept().sweep(KEPT_FOR);
-            Ok(())
-        });
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, "blobs that were kept for planning could not be looked through");
-        }
         inner.note_run(plan, resolved, &record).await;
         inner.state().active.remove(&record.id);
         self.after_run(set, plan, &record);
@@ -280,6 +270,7 @@ impl Handle {
         inner.touch();
         // Told last: who has heard that it ended finds it so in status too.
         run.send_replace(record);
+        inner.tidy().await;
     }
 }
 
