@@ -69,7 +69,10 @@ impl Store {
             let (_, value) = entry.map_err(access)?;
             // One that cannot be read cannot be applied either.
             if let Ok(record) = serde_json::from_slice::<PlanRecord>(value.value()) {
-                needed.extend(record.plan.steps.into_iter().map(|step| step.image.digest));
+                for step in record.plan.steps {
+                    needed.insert(step.image.digest);
+                    needed.extend(step.attached.into_iter().map(|accessory| accessory.digest));
+                }
             }
         }
         Ok(needed)
