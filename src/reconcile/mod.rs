@@ -32,7 +32,7 @@ mod state;
 mod status;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -243,9 +243,9 @@ impl Handle {
         let mirrored = parts.store.mirrored()?;
         let state = State {
             sets: remembered(&parts.store)?,
+            unclean: interrupt_runs(&parts.store, &parts.settings)?,
             ..State::default()
         };
-        interrupt_runs(&parts.store, &parts.settings)?;
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
@@ -319,13 +319,17 @@ fn remembered(store: &Store) -> Result<BTreeMap<SetName, SetState>, Error> {
     Ok(sets)
 }
 
-/// Runs that a daemon before this one left under way did not end: it did.
-fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
-    for run in store
-        .runs()?
-        .into_iter()
-        .filter(|r| r.state == RunState::Running)
-    {
+/// Runs that a daemon before this one left under way did not end: it did. Returns the image sets whose last run ended in the middle.
+fn interrupt_runs(store: &Store, settings: &Settings) -> Result<HashSet<SetName>, Error> {
+    let mut unclean = HashSet::new();
+    for run in store.runs()? {
+        match run.state {
+            RunState::Running | RunState::Interrupted => unclean.insert(run.set.clone()),
+            _ => unclean.remove(&run.set),
+        };
+        if run.state != RunState::Running {
+            continue;
+        }
         let ended = RunRecord {
             state: RunState::Interrupted,
             finished: Some(Timestamp::now()),
@@ -335,7 +339,7 @@ fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
         };
         store.put_run(&ended, settings.keep_runs)?;
     }
-    Ok(())
+    Ok(unclean)
 }
 
 impl Inner {
