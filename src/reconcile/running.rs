@@ -216,6 +216,10 @@ impl Handle {
         } = copied;
         let inner = &self.inner;
         let set = &plan.plan.set;
+        match trouble.is_some() || failed.iter().any(|(_, f)| f.stopped) {
+            true => inner.state().unclean.insert(set.clone()),
+            false => inner.state().unclean.remove(set),
+        };
         let failures = failures(&plan.plan.steps, &failed);
         let stopped = failed.iter().any(|(_, f)| f.stopped);
         // Another revision may have come along meanwhile; what landed counts all the same, what is told is this plan's.
@@ -353,9 +357,14 @@ impl Performance<'_> {
     /// Looks up what the mirror has of the plan's blobs, where reading a manifest an image may block.
     async fn stock(&self, larder: Arc<dyn Larder>) -> Result<Stock, Error> {
         let (inner, steps) = (self.inner.clone(), self.steps.to_vec());
-        let empty = self.take_empty();
-        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref(), empty);
-        Ok(tokio::task::spawn_blocking(look).await?)
+        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref());
+        let stock = tokio::task::spawn_blocking(look).await?;
+        let set = self.run.borrow().set.clone();
+        Ok(Stock {
+            empty: self.take_empty(),
+            unclean: self.inner.state().unclean.contains(&set),
+            ..stock
+        })
     }
 
     /// Takes the repositories of this run's steps from those that are known to be empty: they are not any more.
