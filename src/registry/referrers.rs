@@ -25,8 +25,19 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// How many referrers of one manifest are read.
 const MAX_REFERRERS: usize = 10_000;
 
-/// Whether a registry has the API, once it was asked; whoever asks first keeps the others waiting.
-type Known = Arc<tokio::sync::Mutex<Option<bool>>>;
+/// Whether a registry has the API.
+#[derive(Debug, Clone, Copy, Default)]
+enum Api {
+    /// Nobody has asked; whoever asks first keeps the others waiting.
+    #[default]
+    Unknown,
+    /// Who asked first had no answer; nobody waits for the next who asks.
+    Failing,
+    Present,
+    Absent,
+}
+
+type Known = Arc<tokio::sync::Mutex<Api>>;
 
 /// Which registries have the referrers API, for the life of the client.
 #[derive(Debug, Default)]
@@ -49,20 +60,33 @@ impl Client {
     ) -> Result<Option<Vec<Descriptor>>, Error> {
         let known = self.referrers_known().of(repository.registry());
         let mut asking = known.lock().await;
-        match *asking {
-            Some(false) => Ok(None),
-            Some(true) => {
+        let found = match *asking {
+            Api::Absent => return Ok(None),
+            Api::Present => {
                 drop(asking);
                 // A registry that has the API may not know of a manifest what others say of it.
                 let found = self.read_referrers(repository, digest).await?;
-                Ok(Some(found.unwrap_or_default()))
+                return Ok(Some(found.unwrap_or_default()));
             }
-            None => {
+            Api::Failing => {
+                drop(asking);
                 let found = self.read_referrers(repository, digest).await?;
-                *asking = Some(found.is_some());
-                Ok(found)
+                asking = known.lock().await;
+                found
             }
-        }
+            Api::Unknown => match self.read_referrers(repository, digest).await {
+                Ok(found) => found,
+                Err(error) => {
+                    *asking = Api::Failing;
+                    return Err(error);
+                }
+            },
+        };
+        *asking = match found {
+            Some(_) => Api::Present,
+            None => Api::Absent,
+        };
+        Ok(found)
     }
 
     /// Reads all pages; `None` where what answers is no such API.
