@@ -1,4 +1,4 @@
-//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does.
+//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does; and signatures.
 //!
 //! ```text
 //! units + published documents --render--> documents --diff--> changes
@@ -11,6 +11,10 @@
 pub mod scope;
 
 pub mod document;
+
+pub mod object;
+
+pub mod signatures;
 
 pub mod name;
 
@@ -37,6 +41,7 @@ pub mod impact;
 use std::{collections::BTreeMap, fmt};
 
 pub use document::{Document, Rule};
+pub use object::Object;
 pub use render::{Rendering, Warning, render};
 
 use serde::{Deserialize, Serialize};

@@ -453,6 +453,7 @@ mod tests {
             failure: Failure {
                 reason: "gone for now".into(),
                 transient: true,
+                cause: Default::default(),
             },
         };
         let now = Attached {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     accessory::Accessory,
     desired::{Desired, Kind, Unresolved, Wanted},
-    facts::{Built, Facts, Need},
+    facts::{Built, Cause, Facts, Need},
     image::{Digest, Hasher, Platform, Reference, Repository, Tag},
     imageset::{ImageSet, SetName},
     manifest::Manifest,
@@ -247,6 +247,12 @@ fn withhold(left: &mut Vec<Left<'_>>, unresolved: &mut Vec<Unresolved>) {
             ),
             // What it waits for says of itself whether it passes.
             transient: false,
+            cause: unresolved
+                .iter()
+                .filter(|u| u.stalls(&left.wanted.unit))
+                .map(|u| u.cause)
+                .max()
+                .unwrap_or_default(),
         })
         .collect();
     left.retain(|left| left.held || !stalled(left.wanted, unresolved));
@@ -331,6 +337,7 @@ fn no_platform(wanted: &Wanted, root: &Manifest) -> Unresolved {
             wanted.source_reference()
         ),
         transient: false,
+        cause: Cause::Other,
     }
 }
 
@@ -357,6 +364,7 @@ fn gather<'a>(
                 subject: wanted.unit.clone(),
                 reason,
                 transient: false,
+                cause: Cause::Other,
             }));
         }
         match known(wanted, &child.digest, facts) {
@@ -381,14 +389,13 @@ fn known<'a>(wanted: &Wanted, digest: &Digest, facts: &'a Facts) -> Result<&'a M
             wanted.source.clone(),
             digest.clone(),
         )])),
-        Some(Err(failure)) => Err(Look::Failed(Unresolved {
-            subject: match wanted.unit == wanted.source_reference().to_string() {
+        Some(Err(failure)) => {
+            let subject = match wanted.unit == wanted.source_reference().to_string() {
                 true => wanted.unit.clone(),
                 false => format!("{}, {}", wanted.unit, wanted.source_reference()),
-            },
-            reason: failure.reason.clone(),
-            transient: failure.transient,
-        })),
+            };
+            Err(Look::Failed(Unresolved::since(subject, failure)))
+        }
     }
 }
 

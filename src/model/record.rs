@@ -64,6 +64,8 @@ pub enum Pending {
     OnRefresh,
     /// It was made of files that were sent along.
     Preview,
+    /// A run that brought the same was ended by request.
+    Cancelled,
 }
 
 /// What becomes of one cluster document.
@@ -88,6 +90,9 @@ pub struct NodeImpact {
     pub reload: bool,
     /// Nodes are drained one after another.
     pub drain: bool,
+    /// What nodes do cannot be told; the two above are true then, so that whoever looks at these alone is safe.
+    #[serde(default)]
+    pub unknown: bool,
     /// Why, sorted.
     pub reasons: Vec<ImpactReason>,
 }
@@ -152,9 +157,9 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Bytes the plan expects to download.
     pub bytes_total: u64,
-    /// Mean speed since the run began, in bytes per second.
+    /// How fast bytes came lately, in bytes per second; 0 once the run has ended.
     pub bytes_per_second: u64,
-    /// Seconds to go at that speed, where that can be told.
+    /// Seconds to go at that rate, where that can be told.
     pub eta_seconds: Option<u64>,
     /// Blobs that were uploaded.
     pub blobs_copied: u64,
@@ -226,6 +231,28 @@ pub struct SetRecord {
     pub plan: Option<PlanId>,
     /// The newest run.
     pub run: Option<String>,
+    /// Its file as shown to people, when the directory had it last.
+    #[serde(default)]
+    pub file: String,
+    /// What a run that was ended by request would have brought.
+    #[serde(default)]
+    pub cancelled: Option<Cancelled>,
+}
+
+/// What a person does not want to go on by itself: as long as file and upstreams say the same, its rest waits to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// What the image set's document said.
+    pub document: String,
+    /// What tags and channels meant.
+    pub pins: BTreeMap<String, String>,
+}
+
+impl Cancelled {
+    /// Whether `document` with `pins` is what was ended.
+    pub fn covers(&self, document: &str, pins: &BTreeMap<String, String>) -> bool {
+        self.document == document && self.pins == *pins
+    }
 }
 
 /// One statement about the daemon or an image set, in Kubernetes' manner.

@@ -6,7 +6,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::document::Document,
+    cluster::{Object, document::Document},
     model::{
         imageset::{FoundSet, Problem, SetName, Severity},
         record::{
@@ -82,8 +82,8 @@ pub enum Applied {
 /// A cluster document in the output folder.
 #[derive(Debug, Clone)]
 pub struct ResourceView {
-    /// The document.
-    pub document: Document,
+    /// The document; its rules, where it holds some, are no part of it.
+    pub object: Object,
     /// The sources of rules that nothing wanted needs any more.
     pub retirable: Vec<String>,
 }
@@ -150,7 +150,11 @@ impl Feed {
             }
             let Some(images) = &mut self.images else {
                 self.ended = true;
-                return Some(RunEvent::Finished(self.record.borrow().clone()));
+                // That no more images come is known a moment before how the run ended; where its task died, nothing more is.
+                let over = self.record.wait_for(|run| run.state != RunState::Running);
+                let last = over.await.map(|run| run.clone());
+                let last = last.unwrap_or_else(|_| self.record.borrow().clone());
+                return Some(RunEvent::Finished(last));
             };
             tokio::select! {
                 biased;

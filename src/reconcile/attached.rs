@@ -239,6 +239,7 @@ mod tests {
                 failure: Failure {
                     reason: "no".into(),
                     transient,
+                    cause: Default::default(),
                 },
             });
             let attached = Attached {

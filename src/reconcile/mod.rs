@@ -23,6 +23,8 @@ mod outcome;
 
 mod planning;
 
+mod rate;
+
 mod requests;
 
 mod rounds;
@@ -62,7 +64,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::{Resolver, update_service::UpdateService},
+    resolve::{Resolver, signature_store::SignatureStores, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -203,6 +205,8 @@ pub struct Parts {
     pub mirror: Client,
     /// Reads update graphs.
     pub updates: UpdateService,
+    /// Reads signatures of releases.
+    pub signatures: SignatureStores,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -241,14 +245,20 @@ impl Handle {
     /// Reads the state and makes ready; nothing is done before an observation comes in.
     pub fn open(parts: Parts) -> Result<Self, Error> {
         let mirrored = parts.store.mirrored()?;
+        interrupt_runs(&parts.store, &parts.settings)?;
         let state = State {
             sets: remembered(&parts.store)?,
             ..State::default()
         };
-        interrupt_runs(&parts.store, &parts.settings)?;
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
-        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
+        let resolver = Resolver::new(
+            parts.source.clone(),
+            parts.updates,
+            parts.signatures,
+            keeper,
+            width,
+        );
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
@@ -268,6 +278,7 @@ impl Handle {
             abandon: CancellationToken::new(),
             started: Timestamp::now(),
         };
+        inner.touch();
         Ok(Handle {
             inner: Arc::new(inner),
         })
@@ -297,25 +308,43 @@ impl Handle {
         self.inner.state().git_trouble = trouble;
         self.inner.touch();
     }
+
+    /// Notes what is wrong with the files that say who may come in.
+    pub fn note_access(&self, trouble: Option<String>) {
+        self.inner.state().access_trouble = trouble;
+        self.inner.touch();
+    }
 }
 
 /// What the store remembers of image sets, before the directory was looked at.
 fn remembered(store: &Store) -> Result<BTreeMap<SetName, SetState>, Error> {
     let mut sets = BTreeMap::new();
     for (name, record) in store.sets()? {
-        let observed = record.applied_revision.clone().unwrap_or_default();
+        let unfinished = unfinished_run(store, &record)?;
         // Not seen yet is not the same as gone: until the first look they count as neither.
-        sets.insert(
-            name,
-            SetState {
-                record,
-                observed,
-                removed: false,
-                ..SetState::default()
-            },
-        );
+        let state = SetState {
+            file: record.file.clone(),
+            observed: record.applied_revision.clone().unwrap_or_default(),
+            unfinished: unfinished.as_ref().map(|(_, document)| document.clone()),
+            last_run: unfinished.map(|(run, _)| run),
+            record,
+            ..SetState::default()
+        };
+        sets.insert(name, state);
     }
     Ok(sets)
+}
+
+/// The newest run of an image set where it left something undone, and the document it was for.
+fn unfinished_run(store: &Store, record: &SetRecord) -> Result<Option<(RunRecord, String)>, Error> {
+    let Some(run) = record.run.as_deref().map(|id| store.run(id)).transpose()? else {
+        return Ok(None);
+    };
+    let Some(run) = run.filter(|run| run.state != RunState::Succeeded) else {
+        return Ok(None);
+    };
+    let plan = store.plan(&run.plan)?;
+    Ok(plan.map(|plan| (run, plan.document)))
 }
 
 /// Runs that a daemon before this one left under way did not end: it did.

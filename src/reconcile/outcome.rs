@@ -9,7 +9,7 @@ use super::{Error, Inner, state::Resolved};
 use crate::model::{
     desired::Wanted,
     image::{Reference, Repository, Tag},
-    record::{PlanRecord, RunRecord, RunState},
+    record::{Cancelled, PlanRecord, RunRecord, RunState},
 };
 
 impl Inner {
@@ -60,6 +60,10 @@ impl Inner {
         self.with_set(set, |state| {
             state.active = None;
             state.last_run = Some(run.clone());
+            state.record.cancelled = (run.state == RunState::Cancelled).then(|| Cancelled {
+                document: plan.document.clone(),
+                pins: plan.pins.clone(),
+            });
             if state
                 .plan
                 .as_ref()

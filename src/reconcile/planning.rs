@@ -1,6 +1,9 @@
 //! Makes plans: asks for facts until the rules are content, looks at the mirror, compares, forecasts the documents.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -8,7 +11,7 @@ use super::{Error, Inner, attached, documents, state::Resolved};
 use crate::{
     copy,
     model::{
-        desired::{self, Desired},
+        desired::{self, Desired, Wanted},
         facts::{Built, Fact, Facts, Need},
         image::Digest,
         imageset::{ImageSet, SetName},
@@ -16,6 +19,7 @@ use crate::{
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
         record::{Pending, PlanRecord, SetRecord},
+        release::signature::Signatures,
     },
     resolve::Asked,
     store::{self, Store},
@@ -153,6 +157,10 @@ impl Inner {
             }
         }
         let mut desired = desired.ok_or_else(|| Error::Endless(name.clone()))?;
+        if desired.signatures_ignored {
+            tracing::warn!(image_set = %name, "release signatures are not verified: settings say so");
+        }
+        self.keep_signatures(&facts, &desired).await?;
         let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
@@ -177,6 +185,7 @@ impl Inner {
         if left.is_empty() {
             return Ok(());
         }
+        let left = self.recall_signatures(left, facts).await?;
         tracing::debug!(questions = left.len(), "asking upstream");
         let learnt = self.resolver.fetch(left).await;
         let looks = attached::looks(&learnt, Timestamp::now());
@@ -188,6 +197,7 @@ impl Inner {
                 Fact::Payload(digest, Ok(payload)) => {
                     payloads.push((digest.clone(), payload.clone()))
                 }
+                Fact::Signatures(_, digest, Ok(signatures)) => tell_bad(digest, signatures),
                 _ => {}
             }
             facts.learn(fact);
@@ -195,6 +205,58 @@ impl Inner {
         self.on_store(move |store| {
             store.keep_facts(&manifests, &payloads)?;
             store.keep_attached(&looks)
+        })
+        .await
+    }
+
+    /// Answers questions for signatures from the store, as far as what it has still counts; returns the questions that are left.
+    async fn recall_signatures(
+        &self,
+        asked: Vec<Asked>,
+        facts: &mut Facts,
+    ) -> Result<Vec<Asked>, Error> {
+        let mut left = Vec::with_capacity(asked.len());
+        for question in asked {
+            let Need::Signatures(kind, digest) = &question.need else {
+                left.push(question);
+                continue;
+            };
+            let of = digest.clone();
+            let kept = self.on_store(move |store| store.signatures(&of)).await?;
+            let signed = kept.and_then(|kept| self.resolver.signed(*kind, digest, kept));
+            match signed {
+                Some(signed) => {
+                    facts.learn(Fact::Signatures(
+                        *kind,
+                        digest.clone(),
+                        Ok(Arc::new(signed)),
+                    ));
+                }
+                None => left.push(question),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Keeps the signatures that count: a good one stays good. Where a store broke off in the middle it is asked again, since it
+    /// may have more.
+    async fn keep_signatures(&self, facts: &Facts, desired: &Desired) -> Result<(), Error> {
+        let whole = |digest: &Digest| {
+            let mut of_digest = facts.signatures.iter().filter(|((_, d), _)| d == digest);
+            of_digest.all(|(_, s)| s.as_ref().is_ok_and(|s| s.trouble.is_none()))
+        };
+        let kept: Vec<_> = desired
+            .signatures
+            .iter()
+            .filter(|(digest, _)| whole(digest))
+            .map(|(digest, messages)| (digest.clone(), messages.clone()))
+            .collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.on_store(move |store| {
+            kept.iter()
+                .try_for_each(|(digest, messages)| store.keep_signatures(digest, messages))
         })
         .await
     }
@@ -265,18 +327,22 @@ impl Inner {
         before: &SetRecord,
     ) -> Result<PlanRecord, Error> {
         let stalled = |unit: &str| plan.unresolved.iter().any(|u| u.stalls(unit));
-        let mut units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
+        let lands = |wanted: &Wanted| {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
-        });
+        };
+        let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
-        let change = self.forecast_documents(&origin.set.name, units).await?;
+        let signed = documents::signed(&resolved.desired, lands);
+        let change = self
+            .forecast_documents(&origin.set.name, units, &signed)
+            .await?;
         let document = resolved.document.clone();
         let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let pending = match origin.inline {
             true => Pending::Preview,
             // Nobody has to be waited for to do nothing.
             false if nothing_to_do => Pending::No,
-            false => waits(policy, &plan, &document, before),
+            false => waits(policy, &plan, &document, &resolved.desired.pins, before),
         };
         let mut plan = plan;
         plan.warnings.extend(change.warnings.clone());
@@ -292,7 +358,8 @@ impl Inner {
             impact: change.impact,
             pending,
             run: None,
-            applied: nothing_to_do,
+            // Of a preview nothing was applied, whatever it would change.
+            applied: nothing_to_do && !origin.inline,
         })
     }
 
@@ -348,7 +415,7 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         Need::Payload(_, digest) => store
             .payload(digest)?
             .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) => None,
+        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) | Need::Signatures(..) => None,
     })
 }
 
@@ -363,11 +430,20 @@ fn looked_since(policy: &Policy, reading: Reading, now: Timestamp) -> Timestamp 
     }
 }
 
+/// Logs the signatures that count for nothing: one that was forged should not be seen in status alone.
+fn tell_bad(digest: &Digest, signatures: &Signatures) {
+    for found in &signatures.found {
+        if let Err(why) = &found.claim {
+            tracing::warn!(release = %digest, store = %signatures.store, signature = %found.name, %why, "a release signature counts for nothing");
+        }
+    }
+}
+
 /// What a tag named the last time, by the last resolution or the last applied plan.
 fn last_named(
     need: &Need,
     last: &Option<Arc<Resolved>>,
-    pins: &std::collections::BTreeMap<String, String>,
+    pins: &BTreeMap<String, String>,
 ) -> Option<Digest> {
     let Need::Tag(reference) = need else {
         return None;
@@ -402,10 +478,19 @@ fn keep_sparse(facts: &mut Facts, desired: &Desired) {
 }
 
 /// Why a plan waits for a person, by the site's policy.
-fn waits(policy: &Policy, plan: &Plan, document: &str, before: &SetRecord) -> Pending {
+fn waits(
+    policy: &Policy,
+    plan: &Plan,
+    document: &str,
+    pins: &BTreeMap<String, String>,
+    before: &SetRecord,
+) -> Pending {
     let committed = before.applied_document.as_deref() != Some(document);
+    let cancelled = before.cancelled.as_ref();
     if policy.apply == ApplyMode::Manual {
         Pending::Manual
+    } else if cancelled.is_some_and(|c| c.covers(document, pins)) {
+        Pending::Cancelled
     } else if policy.max_bytes.is_some_and(|most| plan.bytes() > most) {
         Pending::MaxBytes
     } else if policy.on_refresh == OnRefresh::Plan && !committed && moved_upstream(plan, before) {

@@ -1,7 +1,7 @@
 //! The loop: what the directory says, what time it is, and what follows from it for each image set.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     gitops::{Checkout, Observation},
     model::{
+        desired::Wanted,
         imageset::{self, ImageSet, Problem, SetName, Severity, SourceFile},
         record::{Pending, PlanRecord, RunRecord, RunState},
     },
@@ -66,9 +67,7 @@ impl Handle {
     fn take(&self, checkout: &Checkout) {
         let revision = checkout.revision.to_string();
         let (files, unreadable) = sources(checkout);
-        let read = imageset::read_for(&files, |name| {
-            self.inner.settings.policy_for(name).target.to_string()
-        });
+        let read = self.read_sets(&files);
         for ignored in &read.ignored {
             tracing::debug!(file = %ignored.file, line = ignored.line, "not an image set; ignored");
         }
@@ -121,6 +120,25 @@ impl Handle {
         if look_again {
             self.look_again();
         }
+    }
+
+    /// Reads files as image sets of this site: which share a mirror, and what each has had mirrored.
+    pub(super) fn read_sets(&self, files: &[SourceFile]) -> imageset::Read {
+        let held: HashSet<(SetName, String)> = {
+            let state = self.inner.state();
+            let of_set = |(name, set): (&SetName, &SetState)| {
+                let places = set.record.wanted.iter().map(Wanted::target_reference);
+                let held = places.map(|place| (name.clone(), place.to_string()));
+                held.collect::<Vec<_>>()
+            };
+            let present = state.sets.iter().filter(|(_, set)| !set.removed);
+            present.flat_map(of_set).collect()
+        };
+        let target = |name: &SetName| self.inner.settings.policy_for(name).target.to_string();
+        imageset::read_for(files, target, |name, path, tag| {
+            let place = format!("{}/{path}:{tag}", target(name));
+            held.contains(&(name.clone(), place))
+        })
     }
 
     /// Looks at the directory once more after a while: a file that does not parse may be half-written, and is not blamed yet.
@@ -327,10 +345,14 @@ impl SetState {
         problems: Vec<Problem>,
         revision: &str,
     ) {
+        let first_look = !std::mem::replace(&mut self.seen, true);
         let changed = self.observe(file, set, problems, revision);
         if changed && self.set.is_some() {
-            tracing::info!(image_set = %name, revision, "image set changed");
-            self.due = self.due.max(Some(Cause::Commit));
+            let cause = self.cause(first_look);
+            if cause == Cause::Commit {
+                tracing::info!(image_set = %name, revision, "image set changed");
+            }
+            self.due = self.due.max(Some(cause));
         } else if self.set.is_some()
             && self.record.applied_document == self.document
             && is_settled(self)

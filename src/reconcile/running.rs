@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Handle, Inner,
+    rate::Rate,
     state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
 use crate::{
@@ -33,6 +34,9 @@ const FLUSH_COUNT: usize = 500;
 
 /// How long a blob that was read for planning is kept for a run that needs it.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often those who follow a run hear of its progress.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// See [`FLUSH_COUNT`].
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -182,6 +186,8 @@ impl Handle {
             failed: Vec::new(),
             trouble: None,
             began: std::time::Instant::now(),
+            news: false,
+            rate: Rate::default(),
         };
         performance.copy(self, &plan, cancel.clone()).await;
         let Performance {
@@ -252,6 +258,7 @@ impl Handle {
         record.finished = Some(Timestamp::now());
         record.failures = failures;
         record.message = message;
+        record.progress.bytes_per_second = 0;
         record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         if let Err(error) = inner.save_run(&record).await {
@@ -291,6 +298,9 @@ struct Performance<'a> {
     failed: Vec<(usize, Failed)>,
     trouble: Option<Error>,
     began: std::time::Instant,
+    /// Whether there is progress that nobody was told of.
+    news: bool,
+    rate: Rate,
 }
 
 impl Performance<'_> {
@@ -320,6 +330,7 @@ impl Performance<'_> {
             Ok(donors) => donors,
             Err(error) => return self.trouble = Some(error),
         };
+        let mut tell = tokio::time::interval(TELL_EVERY);
         let (events, mut inbox) = mpsc::channel(1024);
         let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
         let mut flush = tokio::time::interval(FLUSH_AFTER);
@@ -329,7 +340,11 @@ impl Performance<'_> {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                _ = flush.tick() => self.flush().await,
+                _ = flush.tick() => {
+                    self.tick();
+                    self.flush().await;
+                }
+                _ = tell.tick() => self.tell_progress(),
             }
         }
         self.flush().await;
@@ -357,7 +372,10 @@ impl Performance<'_> {
                     self.flush().await;
                 }
             }
-            Event::Downloaded(bytes) => self.progress(|p| p.bytes_done += bytes),
+            Event::Downloaded(bytes) => {
+                self.rate.take(self.began.elapsed(), bytes);
+                self.progress(|p| p.bytes_done += bytes);
+            }
             Event::Blob(outcome) => self.progress(|p| match outcome {
                 copy::Outcome::Present => p.blobs_skipped += 1,
                 copy::Outcome::Mounted => p.blobs_mounted += 1,
@@ -385,14 +403,32 @@ impl Performance<'_> {
         }
     }
 
-    fn progress(&self, change: impl FnOnce(&mut Progress)) {
-        let elapsed = self.began.elapsed().as_secs_f64();
-        self.run.send_modify(|run| {
-            let progress = &mut run.progress;
-            change(progress);
-            progress.bytes_per_second = (progress.bytes_done as f64 / elapsed.max(0.001)) as u64;
-            let left = progress.bytes_total.saturating_sub(progress.bytes_done);
-            progress.eta_seconds = left.checked_div(progress.bytes_per_second);
+    /// Wakes those who follow the run or watch status, where there is anything new.
+    fn tell_progress(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.run.send_modify(|_| {});
+            self.inner.changes.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Notes progress for who asks; those who wait are woken by [`Self::tell_progress`], not for each piece of a blob.
+    fn progress(&mut self, change: impl FnOnce(&mut Progress)) {
+        self.news = true;
+        self.run.send_if_modified(|run| {
+            change(&mut run.progress);
+            pace(&mut run.progress, self.rate.per_second());
+            false
+        });
+    }
+
+    /// Tells how fast it goes while nothing comes, too.
+    fn tick(&mut self) {
+        self.rate.take(self.began.elapsed(), 0);
+        self.run.send_if_modified(|run| {
+            let before = run.progress.bytes_per_second;
+            pace(&mut run.progress, self.rate.per_second());
+            self.news |= run.progress.bytes_per_second != before;
+            false
         });
     }
 
@@ -400,14 +436,7 @@ impl Performance<'_> {
         let step = &self.steps[number];
         if let Some(images) = &self.images {
             // Nobody following is no error.
-            let _ = images.send(ImageFinished {
-                image: step.image.source_reference().to_string(),
-                target: step.image.target_reference().to_string(),
-                digest: step.image.digest.to_string(),
-                outcome,
-                bytes: step.bytes,
-                cause,
-            });
+            let _ = images.send(finished(step, outcome, cause));
         }
     }
 
@@ -433,6 +462,29 @@ impl Performance<'_> {
             self.trouble = Some(error);
         }
     }
+}
+
+/// What is told of an image that is over.
+fn finished(step: &Step, outcome: ImageOutcome, cause: String) -> ImageFinished {
+    ImageFinished {
+        image: step.image.source_reference().to_string(),
+        target: step.image.target_reference().to_string(),
+        digest: step.image.digest.to_string(),
+        outcome,
+        // What was downloaded of an image that failed is in the progress only.
+        bytes: match outcome {
+            ImageOutcome::Landed => step.bytes,
+            ImageOutcome::Failed | ImageOutcome::Skipped => 0,
+        },
+        cause,
+    }
+}
+
+/// Puts down how fast a run goes, and for how long yet at that.
+fn pace(progress: &mut Progress, per_second: u64) {
+    let left = progress.bytes_total.saturating_sub(progress.bytes_done);
+    progress.bytes_per_second = per_second;
+    progress.eta_seconds = left.checked_div(per_second);
 }
 
 /// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own, nor

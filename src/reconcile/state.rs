@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) directory_trouble: Option<(&'static str, String)>,
     /// What is in the way of keeping the directory at its branch.
     pub(super) git_trouble: Option<String>,
+    /// What is wrong with the files that say who may come in.
+    pub(super) access_trouble: Option<String>,
     /// What is in the way of writing documents.
     pub(super) output_trouble: Option<String>,
     /// The image sets by name, those that went away too.
@@ -64,6 +66,10 @@ pub(super) struct SetState {
     pub(super) failure: Option<RoundFailure>,
     /// How the last run ended, where it left something undone.
     pub(super) last_run: Option<RunRecord>,
+    /// The document of which a run before this daemon's start left something undone.
+    pub(super) unfinished: Option<String>,
+    /// Whether the directory has been looked at for it since the daemon was started.
+    pub(super) seen: bool,
     /// The run under way.
     pub(super) active: Option<String>,
     /// When tags and channels are read next.
@@ -144,6 +150,21 @@ impl SetState {
         }
     }
 
+    /// Why a round is due now that the directory says something else than is known. After a start everything is new, but what was
+    /// applied before or begun before is no commit.
+    pub(super) fn cause(&self, first_look: bool) -> Cause {
+        let Some(document) = self.document.as_ref().filter(|_| first_look) else {
+            return Cause::Commit;
+        };
+        if self.unfinished.as_ref() == Some(document) {
+            Cause::Retry
+        } else if self.record.applied_document.as_ref() == Some(document) {
+            Cause::Refresh
+        } else {
+            Cause::Commit
+        }
+    }
+
     /// Takes in what the directory says now; whether the document is another one.
     pub(super) fn observe(
         &mut self,
@@ -155,6 +176,7 @@ impl SetState {
         let document = set.as_ref().map(|s| plan::document_digest(s).to_string());
         let changed = self.removed || self.document != document;
         self.file = file.to_owned();
+        self.record.file = file.to_owned();
         self.removed = false;
         self.problems = problems;
         self.observed = revision.to_owned();
@@ -272,6 +294,25 @@ mod tests {
             unit: source.into(),
             entry: source.into(),
         }
+    }
+
+    #[test]
+    fn what_was_there_before_a_start_is_no_commit() {
+        let state = |applied: Option<&str>, unfinished: Option<&str>| SetState {
+            document: Some("d".into()),
+            unfinished: unfinished.map(Into::into),
+            record: SetRecord {
+                applied_document: applied.map(Into::into),
+                ..SetRecord::default()
+            },
+            ..SetState::default()
+        };
+        let causes = |state: SetState| [state.cause(true), state.cause(false)];
+        let commit = Cause::Commit;
+        assert_eq!(causes(state(None, None)), [commit, commit]);
+        assert_eq!(causes(state(Some("c"), Some("c"))), [commit, commit]);
+        assert_eq!(causes(state(Some("d"), None)), [Cause::Refresh, commit]);
+        assert_eq!(causes(state(Some("c"), Some("d"))), [Cause::Retry, commit]);
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub(super) fn refresh_daemon(state: &mut State, now: Timestamp) {
         ),
     };
     claims.insert(0, ready);
+    // Who comes in goes by what was read before: nothing of the work waits for it.
+    if let Some(message) = &state.access_trouble {
+        claims.push(cause("AccessOutdated", "FilesUnusable", message));
+    }
     state.conditions = dated(claims, &state.conditions, now);
 }
 
@@ -185,6 +189,7 @@ fn planned_causes(state: &SetState, causes: &mut Vec<Claim>) {
                     "OnRefresh",
                     "upstream moved without a commit and `on_refresh` is `plan`",
                 ),
+                Pending::Cancelled => ("Cancelled", "a run of the same was cancelled"),
                 Pending::Preview | Pending::No => ("Preview", "it is a preview"),
             };
             let waits = !plan.plan.is_empty() || plan.documents.iter().any(|d| d.before != d.after);

@@ -16,6 +16,8 @@ use crate::{
         client::Client,
         error::{Error, Problem},
         protocol::{self, Request, Selector},
+        sourcing::Wanted,
+        transport::Host,
     },
 };
 
@@ -58,23 +60,42 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
-        let known = self.referrers_known().of(repository.registry());
+        let name = Selector::Digest(digest.clone());
+        let primary = self.primary(repository)?;
+        self.first(repository, Wanted::Named(&name), |host, at| {
+            let elsewhere = at != primary;
+            async move {
+                let found = self.referrers_at(&host, &at, digest).await?;
+                // That a nearer mirror lists nothing says nothing of what the name itself stands for.
+                Ok(found.filter(|found| !(elsewhere && found.is_empty())))
+            }
+        })
+        .await
+    }
+
+    async fn referrers_at(
+        &self,
+        host: &Host,
+        at: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
+        let known = self.referrers_known().of(at.registry());
         let mut asking = known.lock().await;
         let found = match *asking {
             Api::Absent => return Ok(None),
             Api::Present => {
                 drop(asking);
                 // A registry that has the API may not know of a manifest what others say of it.
-                let found = self.read_referrers(repository, digest).await?;
+                let found = host.read_referrers(at, digest).await?;
                 return Ok(Some(found.unwrap_or_default()));
             }
             Api::Failing => {
                 drop(asking);
-                let found = self.read_referrers(repository, digest).await?;
+                let found = host.read_referrers(at, digest).await?;
                 asking = known.lock().await;
                 found
             }
-            Api::Unknown => match self.read_referrers(repository, digest).await {
+            Api::Unknown => match host.read_referrers(at, digest).await {
                 Ok(found) => found,
                 Err(error) => {
                     *asking = Api::Failing;
@@ -89,17 +110,29 @@ impl Client {
         Ok(found)
     }
 
+    /// Pushes a referrer by its digest; whether the registry lists it by itself from now on.
+    pub async fn put_referrer(
+        &self,
+        repository: &Repository,
+        referrer: &Manifest,
+    ) -> Result<bool, Error> {
+        let name = Selector::Digest(referrer.digest.clone());
+        let answer = self.push_manifest(repository, &name, referrer).await?;
+        Ok(answer.headers.contains_key(OCI_SUBJECT))
+    }
+}
+
+impl Host {
     /// Reads all pages; `None` where what answers is no such API.
     async fn read_referrers(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
-        let host = self.host(repository.registry())?;
         let mut request = Request::referrers(repository, digest);
         let mut found = Vec::new();
         loop {
-            let answer = match host.call(&request).await {
+            let answer = match self.call(&request).await {
                 Ok(answer) => answer,
                 Err(error) if is_no_api(&error) => return Ok(None),
                 Err(error) => return Err(error),
@@ -111,7 +144,7 @@ impl Client {
             };
             let before = found.len();
             found.extend(list.children(&[]).cloned());
-            let wrong = |problem| host.answer(&request.task, problem);
+            let wrong = |problem| self.answer(&request.task, problem);
             let next = protocol::next_page(&answer.url, &answer.headers)
                 .map_err(|host| wrong(Problem::ForeignPage(host)))?;
             let Some(next) = next.filter(|_| found.len() > before) else {
@@ -122,17 +155,6 @@ impl Client {
             }
             request.address = next;
         }
-    }
-
-    /// Pushes a referrer by its digest; whether the registry lists it by itself from now on.
-    pub async fn put_referrer(
-        &self,
-        repository: &Repository,
-        referrer: &Manifest,
-    ) -> Result<bool, Error> {
-        let name = Selector::Digest(referrer.digest.clone());
-        let answer = self.push_manifest(repository, &name, referrer).await?;
-        Ok(answer.headers.contains_key(OCI_SUBJECT))
     }
 }
 

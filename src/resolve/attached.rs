@@ -11,7 +11,7 @@ use super::{Keeper, Resolver, failure};
 use crate::{
     model::{
         accessory::{self, Accessory, Attached, Kind, MAX_ACCESSORIES, MAX_DEPTH, Missed, Scope},
-        facts::{Fact, Failure},
+        facts::{Cause, Fact, Failure},
         image::{Digest, Repository, Tag},
         manifest::{DOCKER_LIST, Descriptor, Manifest, OCI_INDEX},
     },
@@ -362,6 +362,7 @@ impl Look<'_> {
                     entry.media_type.chars().take(120).collect::<String>()
                 ),
                 transient: false,
+                cause: Cause::Other,
             });
         }
         let (manifest, read) = match self.keeper.manifest(&entry.digest) {
@@ -390,6 +391,7 @@ fn too_many(image: &Digest) -> Missed {
                 "more than {MAX_ACCESSORIES} signatures and referrers belong to {image}, of which the first come along"
             ),
             transient: false,
+            cause: Cause::Other,
         },
     }
 }

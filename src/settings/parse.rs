@@ -7,7 +7,12 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, signatures, source_policies, update_service},
+    clients::clients,
+    listen::listen,
+    stanzas::{
+        git, keep, registries, registries_conf, release_verification, signatures, source_policies,
+        update_service,
+    },
     units::{Size, Time},
 };
 use crate::{
@@ -90,17 +95,22 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
     let output = path("output", "/var/lib/imagesetd/resources");
     let (keep_plans, keep_runs) = keep(top);
     let defaults = defaults(top);
+    let clients = clients(top, folder);
     Some(Settings {
         directory,
         state,
         output,
         git: git(top),
-        listen: listen(top),
+        listen: listen(top, folder, &clients),
+        clients,
         socket_group: word(top, "socket_group"),
         authfile: self::path(top, "authfile", folder),
+        certs_dir: self::path(top, "certs_dir", folder),
+        registries_conf: registries_conf(top, folder),
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
+        release_verification: release_verification(top, folder),
         registries: registries(top, folder),
         settle: time(top, "settle", Duration::ZERO).unwrap_or(Duration::from_secs(2)),
         rescan: time(top, "rescan", SECOND).unwrap_or(Duration::from_secs(60)),

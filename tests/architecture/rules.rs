@@ -112,6 +112,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tonic_health", &["grpc", "cli"]),
     ("tonic_prost", &["grpc", "cli"]),
     ("tonic_reflection", &["grpc", "cli"]),
+    ("tonic_types", &["grpc", "cli"]),
 ];
 
 /// What pure rooms may use of the outside: values and computations.
@@ -119,6 +120,7 @@ const PURE_CRATES: &[&str] = &[
     "aws_lc_rs",
     "base64",
     "bytes",
+    "flate2",
     "hex",
     "jiff",
     "regex",

@@ -43,6 +43,7 @@ fn apply(site: &Site) -> Child {
 fn hanging_up_stops_nothing_and_calling_again_attaches() {
     let (site, commit) = half_way("apply: manual\n");
     site.until_set("app", "waiting", |set| is(set, "Waiting"));
+    assert_eq!(site.text(&["resources", "app"]), "", "nothing has landed");
     let mut first = apply(&site);
     let run = three_landed(&site);
     first.kill().unwrap();
@@ -81,6 +82,9 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
             .len(),
         1
     );
+    let ended = site.json(&["runs", "show", id])["run"]["progress"].clone();
+    assert_eq!(ended["bytes_per_second"], 0, "{ended}");
+    assert!(ended["eta_seconds"].is_null(), "{ended}");
     let over = site.cli(&["runs", "cancel", id]);
     assert_eq!(over.code, 3, "{over:?}");
     nothing_twice(&site);
@@ -128,6 +132,42 @@ fn a_cancelled_run_keeps_what_landed_and_the_next_completes_the_rest() {
 }
 
 #[test]
+fn a_cancelled_run_begins_again_only_when_something_changes_or_somebody_asks() {
+    let (mut site, commit) = half_way("refresh: 1s\nparallel_images: 1\n");
+    let list = site.poll("the run", &["runs", "list"], |list| {
+        list["runs"][0]["state"] == "running"
+    });
+    let id = list["runs"][0]["id"].as_str().unwrap().to_owned();
+    site.gate.somebody_waits();
+    site.text(&["runs", "cancel", &id]);
+    site.gate.open();
+    site.poll("its end", &["runs", "show", &id], |shown| {
+        shown["run"]["state"] == "cancelled"
+    });
+    // Upstream has been looked at again since, before and after a restart, and nothing began.
+    let looked_again = |site: &Site| {
+        let first = site.until_set("app", "a plan waits", |set| {
+            is(set, "Waiting") && set["pending_reason"] == "cancelled"
+        });
+        site.until_set("app", "another look", |set| {
+            set["last_refresh_at"] != first["last_refresh_at"]
+                && set["pending_reason"] == "cancelled"
+        });
+        let runs = site.json(&["runs", "list"])["runs"].clone();
+        assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    };
+    looked_again(&site);
+    site.stop();
+    site.serve();
+    looked_again(&site);
+
+    let second = site.json(&["apply", "app"])["run"].clone();
+    assert_eq!(second["state"], "succeeded");
+    site.ready(&commit);
+    nothing_twice(&site);
+}
+
+#[test]
 fn a_stopped_daemon_goes_on_where_it_was() {
     let (mut site, commit) = half_way("");
     let run = three_landed(&site);
@@ -140,7 +180,11 @@ fn a_stopped_daemon_goes_on_where_it_was() {
     let stopped = site.json(&["runs", "show", id])["run"].clone();
     assert_eq!(stopped["state"], "interrupted");
     let next = site.newest_run("app");
-    assert_eq!(next["progress"]["images_total"], 1, "{next}");
+    assert_eq!(
+        (&next["progress"]["images_total"], &next["trigger"]),
+        (&serde_json::json!(1), &serde_json::json!("retry")),
+        "{next}"
+    );
     nothing_twice(&site);
 }
 

@@ -353,6 +353,8 @@ fn binary() -> Command {
         "IMAGESETD_ENDPOINT",
         "IMAGESETD_TOKEN",
         "UPDATE_URL_OVERRIDE",
+        "OCP_SIGNATURE_URL",
+        "OCP_SIGNATURE_VERIFICATION_PK",
         "REGISTRY_AUTH_FILE",
     ] {
         command.env_remove(name);

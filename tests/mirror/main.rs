@@ -18,6 +18,8 @@ mod attached;
 
 mod releases;
 
+mod signatures;
+
 mod bytes;
 
 mod adoption;

@@ -233,6 +233,8 @@ pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
     for name in [
         "UPDATE_URL_OVERRIDE",
+        "OCP_SIGNATURE_URL",
+        "OCP_SIGNATURE_VERIFICATION_PK",
         "HTTP_PROXY",
         "HTTPS_PROXY",
         "http_proxy",

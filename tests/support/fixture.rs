@@ -7,6 +7,9 @@
 #[path = "fixture/image.rs"]
 pub mod image;
 
+#[path = "fixture/set.rs"]
+pub mod set;
+
 #[path = "fixture/place.rs"]
 pub mod place;
 

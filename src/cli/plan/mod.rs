@@ -307,6 +307,7 @@ fn example() -> Plan {
             subject: "quay.io/gone:1".to_owned(),
             reason: "quay.io says that it has no such tag; take it out of the image set".to_owned(),
             transient: false,
+            cause: crate::grpc::v1::UnresolvedCause::Other.into(),
         }],
         conditional_updates: vec![ConditionalUpdate {
             from: "4.13.0".to_owned(),

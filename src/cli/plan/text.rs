@@ -155,7 +155,7 @@ fn attached_name(kind: AttachedKind) -> &'static str {
     }
 }
 
-fn are(number: u64) -> &'static str {
+pub(super) fn are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
@@ -293,6 +293,7 @@ pub fn waits(reason: PendingReason) -> &'static str {
         PendingReason::OnRefresh => {
             "It waits for a person: upstream moved, and `on_refresh` is `plan`. "
         }
+        PendingReason::Cancelled => "It waits for a person: a run of the same was cancelled. ",
         PendingReason::Preview | PendingReason::None | PendingReason::Unspecified => "",
     }
 }
@@ -477,6 +478,7 @@ It waits for a person: this image set is applied by hand. To apply it:
                 subject: "quay.io/gone:1".to_owned(),
                 reason: "there is no such tag".to_owned(),
                 transient: false,
+                cause: crate::grpc::v1::UnresolvedCause::Other.into(),
             }],
             freshness: Freshness::Applied.into(),
             ..Plan::default()

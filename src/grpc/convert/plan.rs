@@ -10,6 +10,7 @@ use crate::{
     model::{
         accessory::{self, Accessory},
         desired::{self, Unresolved},
+        facts::Cause,
         plan::{Moved, Step},
         record::{self, Freshness, Pending, PlanRecord},
         release::select::ConditionalStep,
@@ -118,6 +119,7 @@ pub(super) fn pending(pending: Pending) -> v1::PendingReason {
         Pending::MaxBytes => v1::PendingReason::MaxBytes,
         Pending::OnRefresh => v1::PendingReason::OnRefresh,
         Pending::Preview => v1::PendingReason::Preview,
+        Pending::Cancelled => v1::PendingReason::Cancelled,
     }
 }
 
@@ -158,6 +160,15 @@ fn unresolved(unresolved: &Unresolved) -> v1::Unresolved {
         subject: unresolved.subject.clone(),
         reason: unresolved.reason.clone(),
         transient: unresolved.transient,
+        cause: cause(unresolved.cause).into(),
+    }
+}
+
+fn cause(cause: Cause) -> v1::UnresolvedCause {
+    match cause {
+        Cause::Unavailable => v1::UnresolvedCause::Unavailable,
+        Cause::Authentication => v1::UnresolvedCause::Authentication,
+        Cause::Other => v1::UnresolvedCause::Other,
     }
 }
 
@@ -258,7 +269,7 @@ pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
     v1::NodeImpact {
         reload: impact.reload,
         drain: impact.drain,
-        unknown: false,
+        unknown: impact.unknown,
         reasons: reasons.collect(),
         note: IMPACT_NOTE.to_owned(),
     }

@@ -126,6 +126,7 @@ impl Attaching<'_> {
                     wanted.source, missed.failure.reason
                 ),
                 transient: missed.failure.transient,
+                cause: missed.failure.cause,
             });
             return;
         }
@@ -258,6 +259,7 @@ mod tests {
             failure: Failure {
                 reason: "q.io is down".into(),
                 transient,
+                cause: Default::default(),
             },
         }
     }
@@ -384,6 +386,7 @@ mod tests {
             reason: "whether its payload has a signature in q.io/a cannot be told, and clusters from 4.21 on demand one: q.io is down"
                 .into(),
             transient: true,
+            cause: Default::default(),
         };
         assert!(stalled.stalls("release 4.21.0 (amd64)"));
         assert_eq!(

@@ -63,13 +63,16 @@ pub(super) struct Claims<'a> {
     pub(super) file: &'a str,
     /// Whether the image set is good but for what is found here.
     pub(super) sound: bool,
+    /// Whether it has been given a place in the mirror before, by path and tag.
+    pub(super) holds: &'a dyn Fn(&str, &str) -> bool,
     /// Its claims.
     pub(super) claims: &'a [Claim],
 }
 
 /// Returns what is wrong between the claims of image sets that share a mirror, each with the position of its set in `sets`.
 ///
-/// Both sides are told. A set that is broken anyhow does not spoil another one.
+/// Both sides are told. A set that is broken anyhow does not spoil another one, and one that has had the place keeps it: to it, the
+/// newcomer is a warning.
 pub(super) fn check(sets: &[Claims<'_>]) -> Vec<(usize, Problem)> {
     let mut first: BTreeMap<(&str, &str), (usize, &Claim)> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -92,6 +95,9 @@ pub(super) fn check(sets: &[Claims<'_>]) -> Vec<(usize, Problem)> {
     problems
 }
 
+/// What is told to the one of two that has had the place.
+const KEEPS: &str = "this one is in the mirror and stays there; the other image set is not mirrored until it is changed";
+
 /// Compares two claims on one place.
 fn compare(
     sets: &[Claims<'_>],
@@ -102,7 +108,13 @@ fn compare(
     let Some((severity, hint)) = verdict(held.1, new.1, within) else {
         return Vec::new();
     };
+    let holds = |(set, claim): (usize, &Claim)| (sets[set].holds)(&claim.path, &claim.tag);
     let tell = |mine: (usize, &Claim), other: (usize, &Claim)| {
+        let keeps = !within && holds(mine) && !holds(other);
+        let (severity, hint) = match keeps {
+            true => (Severity::Warning, KEEPS),
+            false => (severity, hint),
+        };
         let place = match within {
             true => format!("line {}", other.1.at.line),
             false => format!("{}, line {}", sets[other.0].file, other.1.at.line),

@@ -68,11 +68,16 @@ pub struct Read {
 /// image set of a file carries `#2` and so on. What counts is image sets alone, not other documents of the file, but a broken
 /// document that may be one counts, so that breaking it renames none of the others.
 pub fn read(files: &[SourceFile]) -> Read {
-    read_for(files, |_| ())
+    read_for(files, |_| (), |_, _, _| false)
 }
 
-/// Reads image sets; only those of an equal `target` can be in each other's way.
-pub fn read_for<T: Ord>(files: &[SourceFile], target: impl Fn(&SetName) -> T) -> Read {
+/// Reads image sets; only those of an equal `target` can be in each other's way. Of two that are, one that `holds` the place (path
+/// below the mirror's prefix, and tag) since it was mirrored there is not stalled by the other.
+pub fn read_for<T: Ord>(
+    files: &[SourceFile],
+    target: impl Fn(&SetName) -> T,
+    holds: impl Fn(&SetName, &str, &str) -> bool,
+) -> Read {
     let mut files: Vec<&SourceFile> = files.iter().collect();
     files.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     let mut ignored = Vec::new();
@@ -83,7 +88,7 @@ pub fn read_for<T: Ord>(files: &[SourceFile], target: impl Fn(&SetName) -> T) ->
         }
     }
     check_names(&mut drafts);
-    check_targets(&mut drafts, target);
+    check_targets(&mut drafts, target, holds);
     let image_sets: Vec<FoundSet> = drafts.into_iter().map(Draft::finish).collect();
     let mut problems: Vec<Problem> = image_sets
         .iter()
@@ -291,7 +296,11 @@ fn check_names(drafts: &mut [Draft]) {
 }
 
 /// Reports sources that would land on one target.
-fn check_targets<T: Ord>(drafts: &mut [Draft], target: impl Fn(&SetName) -> T) {
+fn check_targets<T: Ord>(
+    drafts: &mut [Draft],
+    target: impl Fn(&SetName) -> T,
+    holds: impl Fn(&SetName, &str, &str) -> bool,
+) {
     let mut groups: BTreeMap<T, Vec<usize>> = BTreeMap::new();
     for (index, draft) in drafts.iter().enumerate() {
         groups
@@ -301,12 +310,19 @@ fn check_targets<T: Ord>(drafts: &mut [Draft], target: impl Fn(&SetName) -> T) {
     }
     let mut found = Vec::new();
     for indices in groups.into_values() {
-        let sets: Vec<Claims<'_>> = indices
+        let drafts: Vec<&Draft> = indices.iter().map(|&index| &drafts[index]).collect();
+        let holding: Vec<_> = drafts
             .iter()
-            .map(|&index| Claims {
-                file: &drafts[index].set.file,
-                sound: drafts[index].is_sound(),
-                claims: &drafts[index].claims,
+            .map(|draft| |path: &str, tag: &str| holds(&draft.set.name, path, tag))
+            .collect();
+        let sets: Vec<Claims<'_>> = drafts
+            .iter()
+            .zip(&holding)
+            .map(|(draft, holds)| Claims {
+                file: &draft.set.file,
+                sound: draft.is_sound(),
+                holds,
+                claims: &draft.claims,
             })
             .collect();
         let problems = collide::check(&sets);

@@ -700,8 +700,32 @@ fn image_sets_of_one_mirror_are_kept_out_of_each_others_way() {
         name: name.to_owned(),
         bytes: text.as_bytes().to_vec(),
     });
-    let apart = read_for(&apart, |name| name.0 == "b");
-    assert_eq!(names(&apart), [("a", true), ("b", true), ("c", true)]);
+    let elsewhere = read_for(&apart, |name| name.0 == "b", |_, _, _| false);
+    assert_eq!(names(&elsewhere), [("a", true), ("b", true), ("c", true)]);
+}
+
+#[test]
+fn who_has_had_a_place_keeps_it_and_is_told_of_the_newcomer() {
+    let file = |name: &str, image: &str| SourceFile {
+        path: name.to_owned(),
+        name: name.to_owned(),
+        bytes: asking_for(image).into_bytes(),
+    };
+    let sources = [
+        file("a.yaml", "quay.io/bitnami/redis:7"),
+        file("b.yaml", "docker.io/bitnami/redis:7"),
+    ];
+    let holds = |set: &SetName, path: &str, tag: &str| {
+        (set.0.as_str(), path, tag) == ("b", "bitnami/redis", "7")
+    };
+    let read = read_for(&sources, |_| (), holds);
+    assert_eq!(names(&read), [("a", false), ("b", true)]);
+    assert_eq!(
+        shown(&read.image_sets[1].problems),
+        [
+            "5:11 mirror.additionalImages[0].name: warning: `docker.io/bitnami/redis:7` would land on `bitnami/redis:7` in the mirror, and so would `quay.io/bitnami/redis:7` at a.yaml, line 5; this one is in the mirror and stays there; the other image set is not mirrored until it is changed"
+        ]
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{
     accessory::{self, Accessory},
-    facts::{Fact, Failure},
+    facts::{Cause, Fact, Failure},
     imageset::{AdditionalImage, Blocked},
     manifest::{OCI_INDEX, OCI_MANIFEST},
     mirrored::Landed,
@@ -334,6 +334,7 @@ fn platforms_that_an_index_lacks_are_named_with_those_it_offers() {
                 "q.io/l:1 has none of the platforms asked for (linux/s390x); it offers linux/amd64"
                     .into(),
             transient: false,
+            cause: Cause::Other,
         }]
     );
 }
@@ -356,6 +357,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         Err(Failure {
             reason: "it is gone".into(),
             transient: true,
+            cause: Cause::Unavailable,
         }),
     ));
     let plan = planned(&desired(&images), &Mirrored::default(), &facts);
@@ -367,11 +369,13 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             root.digest
         ),
         transient: false,
+        cause: Cause::Unavailable,
     };
     let gone = Unresolved {
         subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
         reason: "it is gone".into(),
         transient: true,
+        cause: Cause::Unavailable,
     };
     assert_eq!(plan.unresolved, [withheld.clone(), gone]);
     // One whose place another image claims is missing just as well.
@@ -379,6 +383,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         subject: "release 4.16.0 (amd64)".into(),
         reason: "a and b would both land on c".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let yielded = Desired {
         unresolved: vec![clash.clone()],
@@ -386,6 +391,10 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     };
     let plan = planned(&yielded, &Mirrored::default(), &facts);
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
+    let withheld = Unresolved {
+        cause: Cause::Other,
+        ..withheld
+    };
     assert_eq!(plan.unresolved, [clash, withheld]);
     // So is one that the payload names in a way nobody can read.
     let unreadable = Desired {
@@ -393,6 +402,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             subject: "release 4.16.0 (amd64), component cli".into(),
             reason: "it names no digest".into(),
             transient: false,
+            cause: Cause::Other,
         }],
         ..desired(&images[1..])
     };
@@ -429,6 +439,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         subject: subject.into(),
         reason: "it is gone".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let unwanted_with = |unresolved: Vec<Unresolved>| {
         let now = Desired {

@@ -7,6 +7,7 @@ use crate::model::{
     mirrored::Position,
     plan::{Moved, PlanId, Step},
     policy::MirrorScope,
+    record::Cancelled,
 };
 
 fn policy() -> Policy {
@@ -102,50 +103,75 @@ fn moved(plan: Plan) -> Plan {
     }
 }
 
+/// What is decided where no tag or channel is named.
+fn decided(policy: &Policy, plan: &Plan, document: &str, before: &SetRecord) -> Pending {
+    waits(policy, plan, document, &BTreeMap::new(), before)
+}
+
+#[test]
+fn what_was_cancelled_waits_until_file_or_upstream_say_something_else() {
+    let pins = |digest: &str| BTreeMap::from([("q.io/a:1".to_owned(), digest.to_owned())]);
+    let before = SetRecord {
+        cancelled: Some(Cancelled {
+            document: "d".into(),
+            pins: pins("one"),
+        }),
+        ..SetRecord::default()
+    };
+    let plan = plan(&[image("a:1")]);
+    let decided = |document, pins| waits(&policy(), &plan, document, &pins, &before);
+    assert_eq!(decided("d", pins("one")), Pending::Cancelled);
+    assert_eq!(decided("d", pins("other")), Pending::No);
+    assert_eq!(decided("e", pins("one")), Pending::No);
+}
+
 #[test]
 fn a_commit_is_applied_whatever_moved_along() {
     let plan = moved(plan(&[image("a:1")]));
     let never = SetRecord::default();
-    assert_eq!(waits(&policy(), &plan, "d", &never), Pending::No);
-    assert_eq!(waits(&policy(), &plan, "other", &applied(&[])), Pending::No);
+    assert_eq!(decided(&policy(), &plan, "d", &never), Pending::No);
+    assert_eq!(
+        decided(&policy(), &plan, "other", &applied(&[])),
+        Pending::No
+    );
 }
 
 #[test]
 fn what_moved_without_a_commit_waits_where_the_site_says_so() {
     let plan = moved(plan(&[image("a:1")]));
     let before = applied(&[]);
-    assert_eq!(waits(&policy(), &plan, "d", &before), Pending::OnRefresh);
+    assert_eq!(decided(&policy(), &plan, "d", &before), Pending::OnRefresh);
     let apply = Policy {
         on_refresh: OnRefresh::Apply,
         ..policy()
     };
-    assert_eq!(waits(&apply, &plan, "d", &before), Pending::No);
+    assert_eq!(decided(&apply, &plan, "d", &before), Pending::No);
 }
 
 #[test]
 fn a_release_that_appears_below_the_newest_moved_upstream_too() {
     let before = applied(&[release("4.16.8"), release("4.16.9")]);
     let new = plan(&[release("4.16.7")]);
-    assert_eq!(waits(&policy(), &new, "d", &before), Pending::OnRefresh);
+    assert_eq!(decided(&policy(), &new, "d", &before), Pending::OnRefresh);
 }
 
 #[test]
 fn what_the_mirror_lost_is_brought_again_without_a_person() {
     let before = applied(&[release("4.16.9"), image("a:1")]);
     let lost = plan(&[release("4.16.9"), image("a:1")]);
-    assert_eq!(waits(&policy(), &lost, "d", &before), Pending::No);
+    assert_eq!(decided(&policy(), &lost, "d", &before), Pending::No);
 }
 
 #[test]
 fn what_the_commit_asked_for_and_could_not_have_needs_no_second_asking() {
     let late = plan(&[image("late:1")]);
-    assert_eq!(waits(&policy(), &late, "d", &applied(&[])), Pending::No);
+    assert_eq!(decided(&policy(), &late, "d", &applied(&[])), Pending::No);
     let other_channel = Wanted {
         entry: "channel stable-4.1".into(),
         ..release("4.1.0")
     };
     let late = plan(&[other_channel]);
-    assert_eq!(waits(&policy(), &late, "d", &applied(&[])), Pending::No);
+    assert_eq!(decided(&policy(), &late, "d", &applied(&[])), Pending::No);
 }
 
 #[test]
@@ -156,8 +182,11 @@ fn max_bytes_counts_what_is_downloaded_and_not_what_is_kept() {
     };
     let plan = plan(&[image("a:1"), image("b:1")]);
     let before = SetRecord::default();
-    assert_eq!(waits(&limited(20), &plan, "d", &before), Pending::No);
-    assert_eq!(waits(&limited(19), &plan, "d", &before), Pending::MaxBytes);
+    assert_eq!(decided(&limited(20), &plan, "d", &before), Pending::No);
+    assert_eq!(
+        decided(&limited(19), &plan, "d", &before),
+        Pending::MaxBytes
+    );
 }
 
 #[test]
@@ -168,7 +197,10 @@ fn an_image_set_that_is_applied_by_hand_waits_for_that_before_anything_else() {
         ..policy()
     };
     let plan = moved(plan(&[image("a:1")]));
-    assert_eq!(waits(&by_hand, &plan, "d", &applied(&[])), Pending::Manual);
+    assert_eq!(
+        decided(&by_hand, &plan, "d", &applied(&[])),
+        Pending::Manual
+    );
 }
 
 #[test]
@@ -194,6 +226,7 @@ fn a_tag_was_named_by_the_last_resolution_else_by_the_last_applied_plan() {
     let failed = resolved(Err(crate::model::facts::Failure {
         reason: "it is gone".into(),
         transient: false,
+        cause: Default::default(),
     }));
     assert_eq!(last_named(&need, &failed, &pins), Some(pinned.clone()));
     assert_eq!(last_named(&need, &None, &pins), Some(pinned));
@@ -223,9 +256,18 @@ fn a_signature_that_upstream_added_waits_where_upstreams_doing_does() {
         ..SetRecord::default()
     };
     let mut signed = plan(&[app]);
-    assert_eq!(waits(&policy(), &signed, "d", &before), Pending::No);
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::No
+    );
     signed.steps[0].image_held = true;
-    assert_eq!(waits(&policy(), &signed, "d", &before), Pending::OnRefresh);
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::OnRefresh
+    );
     before.applied_document = None;
-    assert_eq!(waits(&policy(), &signed, "d", &before), Pending::No);
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::No
+    );
 }

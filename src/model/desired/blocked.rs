@@ -1,4 +1,4 @@
-//! What an image set blocks.
+//! `mirror.blockedImages`: what is left out.
 
 use std::collections::BTreeSet;
 
