@@ -125,27 +125,23 @@ pub fn covered(old: &Objects, published: &Objects) -> Vec<String> {
 fn covering(entry: &Entry, published: &Objects) -> Option<String> {
     let wanted = entry.rule.as_ref()?;
     let ours = published.sets.iter().filter(|set| set.form == Form::Idms);
-    for set in ours {
-        let Some(image_set) = &set.image_set else {
-            continue;
-        };
+    let mut rules = ours.flat_map(|set| {
         let rules = set.entries.iter().filter_map(|entry| entry.rule.as_ref());
-        for rule in rules.filter(|rule| rule.source == wanted.source) {
-            let missing = wanted.mirrors.iter().filter(|m| !rule.mirrors.contains(m));
-            let missing: Vec<String> = missing.map(|m| format!("`{m}`")).collect();
-            let source = &wanted.source;
-            return Some(match missing.is_empty() {
-                true => format!(
-                    "`{source}` is covered by image set `{image_set}` already, with all its mirrors: the old rule can go"
-                ),
-                false => format!(
-                    "`{source}` has a rule of image set `{image_set}` already, which does not name {}",
-                    missing.join(", ")
-                ),
-            });
-        }
-    }
-    None
+        rules.filter_map(|rule| Some((set.image_set.as_ref()?, rule)))
+    });
+    let source = &wanted.source;
+    let (image_set, rule) = rules.find(|(_, rule)| rule.source == *source)?;
+    let missing = wanted.mirrors.iter().filter(|m| !rule.mirrors.contains(m));
+    let missing: Vec<String> = missing.map(|m| format!("`{m}`")).collect();
+    Some(match missing.is_empty() {
+        true => format!(
+            "`{source}` is covered by image set `{image_set}` already, with all its mirrors: the old rule can go"
+        ),
+        false => format!(
+            "`{source}` has a rule of image set `{image_set}` already, which does not name {}",
+            missing.join(", ")
+        ),
+    })
 }
 
 #[cfg(test)]

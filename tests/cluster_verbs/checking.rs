@@ -73,7 +73,7 @@ a.yaml:16:5: error: spec.imageDigestMirrors[5].source: `source` is missing
 a.yaml:17:13: error: spec.imageDigestMirrors[6].source: `q_q.io` is not the name of a registry or repository, which the API server refuses
     `host[:port]`, `host[:port]/namespace[/repository]` or, for a source, `*.host` is expected
 a.yaml:18:25: error: spec.imageDigestMirrors[6].mirrorSourcePolicy: `never` is not a mirrorSourcePolicy
-    known here are `NeverContactSource` and `AllowContactingSource`
+    known here are `AllowContactingSource` and `NeverContactSource`
 a.yaml:20:1: error: metadata: the object has no name
     write `metadata: {name: ...}`
 a.yaml:20:1: error: spec: `spec` is missing

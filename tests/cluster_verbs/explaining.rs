@@ -60,7 +60,8 @@ fn the_rendered_file_explains_as_the_documents_do() {
         "a.yaml",
         &(object("a", &["d q.io m.io/all", "d q.io/a m.io/a"])
             + &object("a", &["t q.io/a/b n.io/b"])
-            + &object("b", &["i q.io/a o.io/a m.io/a", "i r.io! m.io"])),
+            + &object("b", &["i q.io/a o.io/a m.io/a"])
+            + &object("c", &["d r.io! m.io"])),
     )]);
     let file = desk.run(&["registries-conf", "a.yaml"]).out;
     desk.write("nodes.conf", &file);

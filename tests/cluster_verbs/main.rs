@@ -6,9 +6,13 @@ mod support;
 
 mod checking;
 
+mod covering;
+
 mod explaining;
 
 mod forecasting;
+
+mod installing;
 
 mod rendering;
 
