@@ -117,9 +117,16 @@ fn settings(plan: &Plan) -> String {
 # The mirror: everything lands below this place.
 target: {target}
 
-# The directory of image sets. A change in it is planned and, with `apply: automatic`, applied.
+# The directory of image sets. A change in it is planned and, with `apply: automatic`, applied; with `apply: manual` its plan waits for
+# a person. `image_sets` says so for some of them only.
 directory: {directory}
 apply: automatic
+
+# A mirror without TLS, or with a certificate of your own:
+# registries:
+# - host: {host}
+#   plain_http: true
+#   # ca_file: /etc/pki/mirror-ca.pem
 
 # Credentials for upstreams and the mirror, as podman writes them; without this key the usual places are looked at.
 {authfile}
@@ -132,13 +139,23 @@ output: {output}
 listen:
 - {listen}
 # socket_group: imagesetd
+# To let other machines in (docs/security.md): `imagesetd token new NAME --rights plan --add-to {tokens}`, then
+# - {{address: tcp://0.0.0.0:7443, tls: {{cert_file: FILE, key_file: FILE}}}}
+# clients: {{tokens_file: {tokens}}}
 ",
         target = quoted(Path::new(&plan.target)),
+        host = quoted(Path::new(plan.target.split('/').next().unwrap_or_default())),
         directory = quoted(&plan.directory),
         state = quoted(&plan.state),
         output = quoted(&plan.state.join("resources")),
         listen = quoted(Path::new(&plan.endpoint)),
+        tokens = tokens_file(plan).display(),
     )
+}
+
+/// Where tokens would be: beside the settings.
+fn tokens_file(plan: &Plan) -> PathBuf {
+    plan.config.with_file_name("tokens")
 }
 
 /// Returns text as a YAML string; JSON strings are YAML.
@@ -204,6 +221,10 @@ fn next(plan: &Plan) -> Vec<String> {
         ));
     }
     next.push(format!(
+        "to let other machines in: imagesetd token new NAME --rights plan --add-to {}; then `listen` with `tls`, and `clients`, as the settings say",
+        tokens_file(plan).display()
+    ));
+    next.push(format!(
         "start the daemon: imagesetd serve --config {}",
         plan.config.display()
     ));
@@ -261,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn hints_are_settings_once_they_are_taken() {
+        let plan = plan(arguments(Path::new("/x")), true).unwrap();
+        let taken = settings(&plan)
+            .replace("apply: automatic\n", "apply: manual\n")
+            .replace("# registries:", "registries:")
+            .replace("# - host:", "- host:")
+            .replace("#   plain_http:", "  plain_http:")
+            .replace("# socket_group:", "socket_group:");
+        let (read, problems) = settings::parse("/x/etc/imagesetd.yaml", &taken).unwrap();
+        assert_eq!(problems, []);
+        assert_eq!(read.defaults.apply, crate::model::policy::ApplyMode::Manual);
+        assert_eq!(read.socket_group.as_deref(), Some("imagesetd"));
+        let registries: Vec<_> = read.registries.iter().map(|r| r.plain_http).collect();
+        assert_eq!(registries, [true]);
+    }
+
+    #[test]
     fn somebody_who_is_not_root_gets_places_of_their_own() {
         let given = Arguments {
             state: Some("/home/me/s".into()),
@@ -300,7 +338,8 @@ Wrote /x/etc/imagesetd.yaml. What comes next:
   2. write the credentials: podman login --authfile /x/auth.json mirror.lan:5000/ocp
   3. check the settings: imagesetd serve --config /x/etc/imagesetd.yaml --check
   4. to let others than root use the socket: groupadd --system imagesetd; usermod -aG imagesetd USER; then set `socket_group: imagesetd`
-  5. start the daemon: imagesetd serve --config /x/etc/imagesetd.yaml
+  5. to let other machines in: imagesetd token new NAME --rights plan --add-to /x/etc/tokens; then `listen` with `tls`, and `clients`, as the settings say
+  6. start the daemon: imagesetd serve --config /x/etc/imagesetd.yaml
 "
         );
     }

@@ -1,6 +1,9 @@
 //! What `imagesetd serve` does: reads the settings, checks them and the directory, and runs the daemon until it is told to stop.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +17,7 @@ use crate::{
         text,
     },
     daemon, gitops,
-    grpc::convert,
+    grpc::{audit, convert},
     model::{
         imageset::{self, Problem, Severity, SourceFile},
         sentence,
@@ -26,6 +29,7 @@ use crate::{
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let settings = read(&arguments.config)?;
     if arguments.check {
+        check_doors(&settings)?;
         return check(&arguments.config, &settings).await;
     }
     log(&arguments.log_level, arguments.log_format)?;
@@ -61,16 +65,21 @@ fn read(file: &Path) -> Result<Settings, Failure> {
     }
 }
 
-/// What the environment says counts for more than the file: `UPDATE_URL_OVERRIDE`, as for oc-mirror.
+/// What the environment says counts for more than the file, as for oc-mirror: `UPDATE_URL_OVERRIDE`, `OCP_SIGNATURE_URL` and
+/// `OCP_SIGNATURE_VERIFICATION_PK`.
 fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {
-    if let Some(url) = std::env::var("UPDATE_URL_OVERRIDE")
-        .ok()
-        .filter(|url| !url.is_empty())
-    {
-        settings.update_service.ocp = url
-            .parse()
-            .map_err(|e| Failure::usage(format!("UPDATE_URL_OVERRIDE is not a URL: {e}")))?;
+    let said = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let url = |name: &str| {
+        let text = said(name);
+        let url = text.map(|text| text.parse()).transpose();
+        url.map_err(|e| Failure::usage(format!("{name} is not a URL: {e}")))
+    };
+    if let Some(url) = url("UPDATE_URL_OVERRIDE")? {
+        settings.update_service.ocp = url;
     }
+    let keyring = said("OCP_SIGNATURE_VERIFICATION_PK").map(PathBuf::from);
+    let store = url("OCP_SIGNATURE_URL")?;
+    settings.release_verification.take(store, keyring);
     Ok(settings)
 }
 
@@ -79,6 +88,16 @@ fn say(found: &[Problem]) {
         let found: Vec<_> = found.iter().map(convert::problem).collect();
         output::say(problems::text(&found).trim_end());
     }
+}
+
+/// Checks what the doors need: certificates, keys, tokens.
+fn check_doors(settings: &Settings) -> Result<(), Failure> {
+    let warnings = daemon::check(settings)
+        .map_err(|error| Failure::precondition("NOT_STARTED", sentence(&error)))?;
+    for warning in warnings {
+        output::say(&format!("warning: {warning}"));
+    }
+    Ok(())
 }
 
 /// Checks the directory's image sets too; a directory that is not there yet is a warning.
@@ -135,6 +154,11 @@ pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
         Ok(level) if level > tracing::Level::INFO => format!("info,imagesetd={level}"),
         _ => level.to_owned(),
     };
+    // Who did what is not for a level to decide; who does not want it says so: `audit=off`.
+    let directives = match directives.contains(audit::TARGET) {
+        true => directives,
+        false => format!("{directives},{}=info", audit::TARGET),
+    };
     let filter = EnvFilter::try_new(directives).map_err(|e| {
         Failure::usage(format!(
             "`{level}` is not a log level: {e}; info, debug and trace are"
@@ -146,7 +170,7 @@ pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
         LogFormat::Text => registry
             .with(stderr().with_ansi(output::someone_is_there()))
             .try_init(),
-        LogFormat::Json => registry.with(stderr().json()).try_init(),
+        LogFormat::Json => registry.with(stderr().json().with_target(true)).try_init(),
     };
     // A second start in one process keeps the first one's log.
     drop(begun);

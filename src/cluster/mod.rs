@@ -1,4 +1,4 @@
-//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does.
+//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does; and signatures.
 //!
 //! ```text
 //! units + published documents --render--> documents --diff--> changes
@@ -13,6 +13,10 @@ pub mod scope;
 pub mod place;
 
 pub mod document;
+
+pub mod object;
+
+pub mod signatures;
 
 pub mod name;
 
@@ -59,6 +63,7 @@ pub mod migrate;
 use std::{collections::BTreeMap, fmt};
 
 pub use document::{Document, Rule};
+pub use object::Object;
 pub use render::{Rendering, Warning, render};
 
 use serde::{Deserialize, Serialize};

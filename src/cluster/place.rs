@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cluster::scope::Scope;
+use crate::{cluster::scope::Scope, model::prefix};
 
 /// A registry, a namespace, a repository or `*.host`, as it stands in a file of a node.
 ///
@@ -36,7 +36,7 @@ impl Place {
     /// Returns how many bytes of a reference or name this place matches, if it matches, by the node's rule (containers/image,
     /// `refMatchingPrefix`), which takes `example.com` for a prefix of `example.com:5000` too.
     pub fn matches(&self, reference: &str) -> Option<usize> {
-        matching(&self.0, reference)
+        prefix::matched(&self.0, reference)
     }
 
     /// Whether this place is `wider`, or lies in it, by the rule that hands insecure, blocked and mirrors down to nested places
@@ -68,25 +68,6 @@ impl Place {
     /// Returns this place with `rest` after it.
     pub fn with(&self, rest: &str) -> Place {
         Place(format!("{}{rest}", self.0).into())
-    }
-}
-
-/// See [`Place::matches`].
-pub(crate) fn matching(prefix: &str, reference: &str) -> Option<usize> {
-    let end = match prefix.strip_prefix('*') {
-        Some(domain) => {
-            let at = reference.find(domain)?;
-            if reference[..at].contains('/') {
-                return None;
-            }
-            at + domain.len()
-        }
-        None if reference.starts_with(prefix) => prefix.len(),
-        None => return None,
-    };
-    match reference.as_bytes().get(end) {
-        None | Some(b':' | b'/' | b'@') => Some(end),
-        Some(_) => None,
     }
 }
 

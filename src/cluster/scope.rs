@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{
-    cluster::place,
-    model::image::{Registry, Repository, check_path},
+use crate::model::{
+    image::{Registry, Repository, check_path},
+    prefix,
 };
 
 /// Why a text is not the source or mirror of a rule, as a clause that ends a sentence.
@@ -45,10 +45,9 @@ impl Scope {
         Some(Scope(parent.into()))
     }
 
-    /// Returns how many bytes of a reference or name this scope matches, if it matches, by the node's rule (containers/image,
-    /// `refMatchingPrefix`), which takes `example.com` for a prefix of `example.com:5000` too.
+    /// Returns how many bytes of a reference or name this scope matches, if it matches, by the node's rule ([`prefix::matched`]).
     pub fn matches(&self, reference: &str) -> Option<usize> {
-        place::matching(&self.0, reference)
+        prefix::matched(&self.0, reference)
     }
 
     /// Returns what follows this scope in a strictly narrower one, slash included; nothing when `narrower` is not one.

@@ -3,21 +3,32 @@
 //! **Ask, then decide.** [`build`] either gives the whole answer or says which facts it lacks; it never fetches. What cannot be
 //! had stalls the entry that needs it, by name, and nothing else.
 
+mod attached;
+
+mod blocked;
+
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use blocked::Blocker;
+use places::settle_collisions;
+pub use places::{Claims, yield_to};
+
 use crate::model::{
-    facts::{Built, Facts, Failure, Need},
+    accessory::Accessory,
+    facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
-    imageset::{AdditionalImage, Blocked, ImageSet, SetName, pattern},
+    imageset::{AdditionalImage, ImageSet},
     policy::Policy,
     release::{
         names,
         path::ConditionalStep,
         payload::Payload,
         select::{self, Release},
+        signature::{self, Asked},
     },
     target,
 };
@@ -81,9 +92,22 @@ pub struct Unresolved {
     pub reason: String,
     /// Whether it may pass by itself.
     pub transient: bool,
+    /// What stands in the way.
+    #[serde(default)]
+    pub cause: Cause,
 }
 
 impl Unresolved {
+    /// Returns the entry that a failure stalls.
+    pub fn since(subject: impl Into<String>, failure: &Failure) -> Self {
+        Unresolved {
+            subject: subject.into(),
+            reason: failure.reason.clone(),
+            transient: failure.transient,
+            cause: failure.cause,
+        }
+    }
+
     /// Whether something of a unit is in the way: the unit itself, or one of its images.
     pub fn stalls(&self, unit: &str) -> bool {
         self.subject
@@ -97,12 +121,16 @@ impl Unresolved {
 pub struct Desired {
     /// The images, sorted by their place in the mirror.
     pub images: Vec<Wanted>,
+    /// What belongs to the images, by the repository of the mirror and the image's digest; each comes after what it belongs to.
+    pub attached: BTreeMap<(Repository, Digest), Vec<Accessory>>,
     /// What could not be resolved, sorted.
     pub unresolved: Vec<Unresolved>,
     /// What the set asks for and this version cannot mirror yet: the stanza, and a sentence.
     pub unsupported: Vec<(String, String)>,
     /// Whether releases are taken without a look at their signatures.
     pub signatures_ignored: bool,
+    /// The signatures that vouch for release payloads, each as the message that its store has; none where they are not looked at.
+    pub signatures: BTreeMap<Digest, Vec<Vec<u8>>>,
     /// Conditional updates that shortest paths use.
     pub conditional: Vec<ConditionalStep>,
     /// Things to know that stop nothing.
@@ -135,6 +163,10 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         .images
         .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
+    let needs = attached::attach(&mut desired, policy, facts);
+    if !needs.is_empty() {
+        return Built::Missing(needs);
+    }
     desired.unresolved.sort();
     desired.unresolved.dedup();
     Built::Whole(desired)
@@ -158,11 +190,14 @@ impl Builder<'_> {
             subject: subject.into(),
             reason: reason.into(),
             transient,
+            cause: Cause::Other,
         });
     }
 
     fn failed(&mut self, subject: &str, failure: &Failure) {
-        self.unresolved(subject, failure.reason.clone(), failure.transient);
+        self.desired
+            .unresolved
+            .push(Unresolved::since(subject, failure));
     }
 
     fn unsupported(&mut self, set: &ImageSet) {
@@ -198,16 +233,7 @@ impl Builder<'_> {
         if spec.channels.is_empty() && spec.release.is_none() {
             return;
         }
-        if !self.policy.ignore_release_signatures {
-            self.unresolved(
-                "mirror.platform",
-                "its releases are not mirrored: this version cannot verify release signatures yet; to mirror them unverified, set \
-                 `release_signatures: ignore` for this image set in the settings, or use `--ignore-release-signature` with `once`",
-                false,
-            );
-            return;
-        }
-        self.desired.signatures_ignored = true;
+        self.desired.signatures_ignored = self.policy.ignore_release_signatures;
         match &spec.release {
             Some(reference) => self.single_release(reference, &spec.platforms),
             None => self.channels(set),
@@ -226,16 +252,22 @@ impl Builder<'_> {
             }
         };
         for unresolved in selection.unresolved {
-            let passing = &self.facts.transient_graphs;
-            let transient = passing
-                .iter()
+            let failed = self.facts.failed_graphs.iter();
+            let behind: Vec<&Failure> = failed
                 // A path across channels may lead through any that could not be read.
-                .any(|key| {
+                .filter(|(key, _)| {
                     unresolved.subject == key.to_string()
                         || unresolved.subject.starts_with("update path ")
                             && unresolved.subject.ends_with(&format!(" for {}", key.arch))
-                });
-            self.unresolved(unresolved.subject, unresolved.reason, transient);
+                })
+                .map(|(_, failure)| failure)
+                .collect();
+            self.desired.unresolved.push(Unresolved {
+                subject: unresolved.subject,
+                reason: unresolved.reason,
+                transient: behind.iter().any(|failure| failure.transient),
+                cause: behind.iter().map(|f| f.cause).max().unwrap_or_default(),
+            });
         }
         self.desired.conditional.extend(selection.conditional);
         self.desired.warnings.extend(selection.warnings);
@@ -261,15 +293,22 @@ impl Builder<'_> {
             Ok(tag) => tag,
             Err(error) => return self.unresolved(unit, error.to_string(), false),
         };
+        let source = release.image.repository.clone();
+        let asked = Asked {
+            kind: release.channel_type,
+            repository: source.clone(),
+            tags: names::published_tags(&release.version, &release.arch),
+        };
         self.payload(
             Root {
-                source: release.image.repository.clone(),
+                source,
                 digest,
                 tag,
                 asked_tag: None,
                 unit,
                 entry,
             },
+            &asked,
             platforms,
         );
     }
@@ -285,6 +324,11 @@ impl Builder<'_> {
         };
         let asked_tag = reference.tag.clone().filter(|_| reference.digest.is_none());
         let source = reference.repository.clone();
+        let asked = Asked {
+            kind: signature::kind_of(&source),
+            repository: source.clone(),
+            tags: asked_tag.iter().cloned().collect(),
+        };
         self.payload(
             Root {
                 source,
@@ -294,12 +338,44 @@ impl Builder<'_> {
                 entry: unit.clone(),
                 unit,
             },
+            &asked,
             platforms,
         );
     }
 
+    /// Whether a payload is signed as it has to be; what is in the way is noted. For an index it is the index that is signed.
+    fn signed(&mut self, root: &Root, asked: &Asked) -> Signed {
+        if self.policy.ignore_release_signatures {
+            return Signed::Yes;
+        }
+        let key = (asked.kind, root.digest.clone());
+        let verdict = match self.facts.signatures.get(&key) {
+            None => {
+                self.needs.insert(Need::Signatures(key.0, key.1));
+                return Signed::Unknown;
+            }
+            Some(Err(failure)) => Err(failure.clone()),
+            Some(Ok(signatures)) => signatures.of(&root.digest, asked),
+        };
+        match verdict {
+            Ok(good) => {
+                let good = good.into_iter().map(<[u8]>::to_vec).collect();
+                self.desired.signatures.insert(root.digest.clone(), good);
+                Signed::Yes
+            }
+            Err(failure) => {
+                self.failed(&root.unit, &failure);
+                Signed::No
+            }
+        }
+    }
+
     /// Adds a payload and its components; for an index, the components of its children.
-    fn payload(&mut self, root: Root, platforms: &[Platform]) {
+    fn payload(&mut self, root: Root, asked: &Asked, platforms: &[Platform]) {
+        let signed = self.signed(&root, asked);
+        if signed == Signed::No {
+            return;
+        }
         let manifest = match self.facts.manifests.get(&root.digest) {
             None => {
                 self.needs
@@ -309,6 +385,10 @@ impl Builder<'_> {
             Some(Err(failure)) => return self.failed(&root.unit, failure),
             Some(Ok(manifest)) => manifest.clone(),
         };
+        // What a payload holds is not even read before somebody vouches for it.
+        if signed == Signed::Unknown {
+            return;
+        }
         let instances: Vec<Digest> = if manifest.is_index() {
             manifest
                 .children(platforms)
@@ -474,6 +554,14 @@ impl Builder<'_> {
     }
 }
 
+/// What is known of who vouches for a payload.
+#[derive(Clone, Copy, PartialEq)]
+enum Signed {
+    Yes,
+    No,
+    Unknown,
+}
+
 /// A release payload or single image on its way into [`Desired`].
 struct Root {
     source: Repository,
@@ -482,115 +570,6 @@ struct Root {
     asked_tag: Option<Tag>,
     unit: String,
     entry: String,
-}
-
-/// What a set blocks, by an image's source or its place in the mirror.
-struct Blocker {
-    patterns: Vec<Regex>,
-    exact: BTreeSet<String>,
-}
-
-impl Blocker {
-    fn new(blocked: &[Blocked]) -> Self {
-        let mut blocker = Blocker {
-            patterns: vec![],
-            exact: BTreeSet::new(),
-        };
-        for entry in blocked {
-            match entry {
-                // A set whose patterns cannot be read is not valid and never comes here.
-                Blocked::Pattern(text) => blocker.patterns.extend(pattern(text)),
-                Blocked::Exact(name) => {
-                    blocker.exact.insert(name.clone());
-                }
-            }
-        }
-        blocker
-    }
-
-    fn blocks(&self, names: &[String]) -> bool {
-        names
-            .iter()
-            .any(|n| self.exact.contains(n) || self.patterns.iter().any(|p| p.is_match(n)))
-    }
-
-    fn blocks_wanted(&self, wanted: &Wanted) -> bool {
-        self.blocks(&[
-            wanted.source_reference().to_string(),
-            wanted.source.at(wanted.digest.clone()).to_string(),
-            wanted.target_reference().to_string(),
-        ])
-    }
-}
-
-/// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked
-/// for twice is mirrored once, for the platforms of both.
-fn settle_collisions(desired: &mut Desired) {
-    desired.images.sort();
-    let mut kept: Vec<Wanted> = Vec::with_capacity(desired.images.len());
-    let mut clashes: BTreeSet<(Repository, Tag)> = BTreeSet::new();
-    for wanted in std::mem::take(&mut desired.images) {
-        match kept.last_mut() {
-            Some(last) if (&last.target, &last.tag) == (&wanted.target, &wanted.tag) => {
-                if last.digest == wanted.digest {
-                    last.platforms = both(&last.platforms, &wanted.platforms);
-                } else {
-                    desired
-                        .unresolved
-                        .push(clash(last, &wanted.source_reference().to_string()));
-                    desired
-                        .unresolved
-                        .push(clash(&wanted, &last.source_reference().to_string()));
-                    clashes.insert((wanted.target, wanted.tag));
-                }
-            }
-            _ => kept.push(wanted),
-        }
-    }
-    kept.retain(|w| !clashes.contains(&(w.target.clone(), w.tag.clone())));
-    desired.images = kept;
-}
-
-/// The platforms of an image that is asked for twice; none named means all of them.
-fn both(one: &[Platform], other: &[Platform]) -> Vec<Platform> {
-    if one.is_empty() || other.is_empty() {
-        return Vec::new();
-    }
-    let all: BTreeSet<&Platform> = one.iter().chain(other).collect();
-    all.into_iter().cloned().collect()
-}
-
-fn clash(wanted: &Wanted, other: &str) -> Unresolved {
-    let reason = format!(
-        "{} and {other} would both land on {}; give one of them a `targetRepo` of its own",
-        wanted.source_reference(),
-        wanted.target_reference(),
-    );
-    Unresolved {
-        subject: wanted.unit.clone(),
-        reason,
-        transient: false,
-    }
-}
-
-/// What other image sets claim in the same mirror: place, and who put which image there.
-pub type Claims = BTreeMap<(Repository, Tag), (SetName, Repository, Digest)>;
-
-/// Takes out what would overwrite another image set's image at the same place, naming both.
-pub fn yield_to(desired: &mut Desired, claims: &Claims) {
-    let mut unresolved = Vec::new();
-    desired.images.retain(|wanted| {
-        match claims.get(&(wanted.target.clone(), wanted.tag.clone())) {
-            Some((set, source, digest)) if *digest != wanted.digest && *source != wanted.source => {
-                unresolved.push(clash(wanted, &format!("{source} (of image set {set})")));
-                false
-            }
-            _ => true,
-        }
-    });
-    desired.unresolved.extend(unresolved);
-    desired.unresolved.sort();
-    desired.unresolved.dedup();
 }
 
 #[cfg(test)]

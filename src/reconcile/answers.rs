@@ -6,7 +6,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::{document::Document, pull::Resolution},
+    cluster::{Object, document::Document, pull::Resolution},
     model::{
         image::Reference,
         imageset::{FoundSet, Problem, SetName, Severity},
@@ -83,8 +83,8 @@ pub enum Applied {
 /// A cluster document in the output folder.
 #[derive(Debug, Clone)]
 pub struct ResourceView {
-    /// The document.
-    pub document: Document,
+    /// The document; its rules, where it holds some, are no part of it.
+    pub object: Object,
     /// The sources of rules that nothing wanted needs any more.
     pub retirable: Vec<String>,
 }

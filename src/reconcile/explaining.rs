@@ -19,7 +19,7 @@ impl Handle {
             .parse()
             .map_err(|e| Error::Unfit(format!("{e}")))?;
         let documents = self.inner.published().await?;
-        let node = Node::of(&documents).map_err(|refusals| rules_refused(&refusals))?;
+        let node = Node::of(&documents.documents).map_err(|refusals| rules_refused(&refusals))?;
         let resolution = node.resolve(&reference);
         let mirrored = self.inner.mirrored();
         let present = resolution
@@ -46,6 +46,7 @@ impl Handle {
             .inner
             .published()
             .await?
+            .documents
             .into_iter()
             .map(|document| File {
                 name: document.file_name,

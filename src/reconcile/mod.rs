@@ -11,6 +11,8 @@
 
 mod answers;
 
+mod attached;
+
 mod documents;
 
 mod explaining;
@@ -23,6 +25,8 @@ mod outcome;
 
 mod planning;
 
+mod rate;
+
 mod requests;
 
 mod rounds;
@@ -33,8 +37,10 @@ mod state;
 
 mod status;
 
+mod tidy;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -52,7 +58,7 @@ pub use state::{ImageFinished, ImageOutcome};
 use state::{SetState, State};
 
 use crate::{
-    gitops,
+    copy, gitops,
     model::{
         desired::{Claims, Wanted},
         imageset::{Problem, SetName},
@@ -62,7 +68,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::{Resolver, update_service::UpdateService},
+    resolve::{Resolver, signature_store::SignatureStores, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -207,6 +213,8 @@ pub struct Parts {
     pub mirror: Client,
     /// Reads update graphs.
     pub updates: UpdateService,
+    /// Reads signatures of releases.
+    pub signatures: SignatureStores,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -224,6 +232,8 @@ struct Inner {
     store: Store,
     source: Client,
     mirror: Client,
+    /// What any run is sending to the mirror.
+    uploads: copy::Uploads,
     resolver: Resolver,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
@@ -245,19 +255,27 @@ impl Handle {
     /// Reads the state and makes ready; nothing is done before an observation comes in.
     pub fn open(parts: Parts) -> Result<Self, Error> {
         let mirrored = parts.store.mirrored()?;
-        interrupt_runs(&parts.store, &parts.settings)?;
+        let unclean = interrupt_runs(&parts.store, &parts.settings)?;
         let state = State {
             sets: remembered(&parts.store)?,
+            unclean,
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
         let width = parts.settings.parallel_blobs * 2;
-        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
+        let resolver = Resolver::new(
+            parts.source.clone(),
+            parts.updates,
+            parts.signatures,
+            keeper,
+            width,
+        );
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
             source: parts.source,
             mirror: parts.mirror,
+            uploads: copy::Uploads::default(),
             resolver,
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
@@ -302,6 +320,12 @@ impl Handle {
         self.inner.state().git_trouble = trouble;
         self.inner.touch();
     }
+
+    /// Notes what is wrong with the files that say who may come in.
+    pub fn note_access(&self, trouble: Option<String>) {
+        self.inner.state().access_trouble = trouble;
+        self.inner.touch();
+    }
 }
 
 /// What the store remembers of image sets, before the directory was looked at.
@@ -335,13 +359,17 @@ fn unfinished_run(store: &Store, record: &SetRecord) -> Result<Option<(RunRecord
     Ok(plan.map(|plan| (run, plan.document)))
 }
 
-/// Runs that a daemon before this one left under way did not end: it did.
-fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
-    for run in store
-        .runs()?
-        .into_iter()
-        .filter(|r| r.state == RunState::Running)
-    {
+/// Runs that a daemon before this one left under way did not end: it did. Returns the image sets whose last run ended in the middle.
+fn interrupt_runs(store: &Store, settings: &Settings) -> Result<HashSet<SetName>, Error> {
+    let mut unclean = HashSet::new();
+    for run in store.runs()? {
+        match run.state {
+            RunState::Running | RunState::Interrupted => unclean.insert(run.set.clone()),
+            _ => unclean.remove(&run.set),
+        };
+        if run.state != RunState::Running {
+            continue;
+        }
         let ended = RunRecord {
             state: RunState::Interrupted,
             finished: Some(Timestamp::now()),
@@ -351,7 +379,7 @@ fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
         };
         store.put_run(&ended, settings.keep_runs)?;
     }
-    Ok(())
+    Ok(unclean)
 }
 
 impl Inner {

@@ -7,11 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, documents, state::Resolved};
+use super::{Error, Inner, attached, documents, state::Resolved};
 use crate::{
     copy,
     model::{
-        desired::{self, Desired},
+        desired::{self, Desired, Wanted},
         facts::{Built, Fact, Facts, Need},
         image::Digest,
         imageset::{ImageSet, SetName},
@@ -19,6 +19,7 @@ use crate::{
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
         record::{Pending, PlanRecord, SetRecord},
+        release::signature::Signatures,
     },
     resolve::Asked,
     store::{self, Store},
@@ -27,6 +28,8 @@ use crate::{
 /// How much is read anew to make a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
+    /// As fresh, and signatures are looked for however short ago they were.
+    Anew,
     /// Tags and channels are read, and the mirror is asked about what is not known of it.
     Fresh,
     /// Tags and channels mean what they meant the last time; nobody is asked.
@@ -56,8 +59,9 @@ impl Inner {
         let _alone = planning.lock().await;
         let policy = self.settings.policy_for(&name);
         let resolved = self.resolve(&origin, &policy, reading).await?;
-        if reading == Reading::Fresh {
+        if reading != Reading::Pinned {
             self.survey(&resolved.desired).await?;
+            self.survey_attached(&resolved.desired).await?;
         }
         let before = self.peek(&name, |state| state.record.clone());
         let (plan, facts) = self.compare(&origin, &resolved, &before).await?;
@@ -94,7 +98,7 @@ impl Inner {
         resolved: Arc<Resolved>,
         reading: Reading,
     ) {
-        let refreshed = (reading == Reading::Fresh).then(Timestamp::now);
+        let refreshed = (reading != Reading::Pinned).then(Timestamp::now);
         self.with_set(name, |state| {
             state.resolved = Some(resolved);
             // What a run leaves for now is no plan of its own: the one it performs stays the newest.
@@ -132,6 +136,7 @@ impl Inner {
             (Some(last), Reading::Pinned) => last.facts.clone(),
             _ => Facts::default(),
         };
+        let since = looked_since(policy, reading, Timestamp::now());
         let mut desired = None;
         for _ in 0..MAX_ROUNDS {
             match desired::build(&origin.set, policy, &facts) {
@@ -142,13 +147,20 @@ impl Inner {
                 Built::Missing(needs) => {
                     let asked = needs.into_iter().map(|need| {
                         let last = last_named(&need, &last, &pins);
-                        Asked { need, last }
+                        Asked {
+                            last,
+                            ..Asked::from(need)
+                        }
                     });
-                    self.learn(asked.collect(), &mut facts).await?;
+                    self.learn(asked.collect(), since, &mut facts).await?;
                 }
             }
         }
         let mut desired = desired.ok_or_else(|| Error::Endless(name.clone()))?;
+        if desired.signatures_ignored {
+            tracing::warn!(image_set = %name, "release signatures are not verified: settings say so");
+        }
+        self.keep_signatures(&facts, &desired).await?;
         let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
@@ -159,15 +171,24 @@ impl Inner {
         }))
     }
 
-    /// Answers needs: from the store where a digest names them, else from upstream.
-    async fn learn(&self, asked: Vec<Asked>, facts: &mut Facts) -> Result<(), Error> {
-        let (recalled, left) = self.on_store(move |store| recall_all(store, asked)).await?;
+    /// Answers needs: from the store where a digest names them, else from upstream. What belongs to images may change, and counts
+    /// where it was looked for since `since`.
+    async fn learn(
+        &self,
+        asked: Vec<Asked>,
+        since: Timestamp,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let recall = move |store: &Store| recall_all(store, asked, since);
+        let (recalled, left) = self.on_store(recall).await?;
         recalled.into_iter().for_each(|fact| facts.learn(fact));
         if left.is_empty() {
             return Ok(());
         }
+        let left = self.recall_signatures(left, facts).await?;
         tracing::debug!(questions = left.len(), "asking upstream");
         let learnt = self.resolver.fetch(left).await;
+        let looks = attached::looks(&learnt, Timestamp::now());
         let mut manifests = Vec::new();
         let mut payloads = Vec::new();
         for fact in learnt {
@@ -176,12 +197,68 @@ impl Inner {
                 Fact::Payload(digest, Ok(payload)) => {
                     payloads.push((digest.clone(), payload.clone()))
                 }
+                Fact::Signatures(_, digest, Ok(signatures)) => tell_bad(digest, signatures),
                 _ => {}
             }
             facts.learn(fact);
         }
-        self.on_store(move |store| store.keep_facts(&manifests, &payloads))
-            .await
+        self.on_store(move |store| {
+            store.keep_facts(&manifests, &payloads)?;
+            store.keep_attached(&looks)
+        })
+        .await
+    }
+
+    /// Answers questions for signatures from the store, as far as what it has still counts; returns the questions that are left.
+    async fn recall_signatures(
+        &self,
+        asked: Vec<Asked>,
+        facts: &mut Facts,
+    ) -> Result<Vec<Asked>, Error> {
+        let mut left = Vec::with_capacity(asked.len());
+        for question in asked {
+            let Need::Signatures(kind, digest) = &question.need else {
+                left.push(question);
+                continue;
+            };
+            let of = digest.clone();
+            let kept = self.on_store(move |store| store.signatures(&of)).await?;
+            let signed = kept.and_then(|kept| self.resolver.signed(*kind, digest, kept));
+            match signed {
+                Some(signed) => {
+                    facts.learn(Fact::Signatures(
+                        *kind,
+                        digest.clone(),
+                        Ok(Arc::new(signed)),
+                    ));
+                }
+                None => left.push(question),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Keeps the signatures that count: a good one stays good. Where a store broke off in the middle it is asked again, since it
+    /// may have more.
+    async fn keep_signatures(&self, facts: &Facts, desired: &Desired) -> Result<(), Error> {
+        let whole = |digest: &Digest| {
+            let mut of_digest = facts.signatures.iter().filter(|((_, d), _)| d == digest);
+            of_digest.all(|(_, s)| s.as_ref().is_ok_and(|s| s.trouble.is_none()))
+        };
+        let kept: Vec<_> = desired
+            .signatures
+            .iter()
+            .filter(|(digest, _)| whole(digest))
+            .map(|(digest, messages)| (digest.clone(), messages.clone()))
+            .collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.on_store(move |store| {
+            kept.iter()
+                .try_for_each(|(digest, messages)| store.keep_signatures(digest, messages))
+        })
+        .await
     }
 
     /// Asks the mirror about wanted images of which nothing is known.
@@ -197,6 +274,11 @@ impl Inner {
         let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2)
             .await
             .map_err(Error::Mirror)?;
+        let copy::Surveyed {
+            landed: found,
+            empty,
+        } = found;
+        self.state().empty.extend(empty);
         if !found.is_empty() {
             let images = found.iter().filter(|f| matches!(f, Landed::Tag(..)));
             tracing::info!(images = images.count(), "found in the mirror already");
@@ -231,11 +313,8 @@ impl Inner {
             match built {
                 Built::Whole(plan) => return Ok((plan, facts)),
                 Built::Missing(needs) => {
-                    let asked = needs
-                        .into_iter()
-                        .map(|need| Asked { need, last: None })
-                        .collect();
-                    self.learn(asked, &mut facts).await?;
+                    let asked = needs.into_iter().map(Asked::from).collect();
+                    self.learn(asked, Timestamp::MIN, &mut facts).await?;
                 }
             }
         }
@@ -253,11 +332,15 @@ impl Inner {
         before: &SetRecord,
     ) -> Result<PlanRecord, Error> {
         let stalled = |unit: &str| plan.unresolved.iter().any(|u| u.stalls(unit));
-        let mut units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
+        let lands = |wanted: &Wanted| {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
-        });
+        };
+        let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
-        let change = self.forecast_documents(&origin.set.name, units).await?;
+        let signed = documents::signed(&resolved.desired, lands);
+        let change = self
+            .forecast_documents(&origin.set.name, units, &signed)
+            .await?;
         let document = resolved.document.clone();
         let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let pending = match origin.inline {
@@ -308,9 +391,19 @@ impl Inner {
 }
 
 /// Splits questions into those that the store answers and those it cannot.
-fn recall_all(store: &Store, asked: Vec<Asked>) -> Result<(Vec<Fact>, Vec<Asked>), store::Error> {
+fn recall_all(
+    store: &Store,
+    asked: Vec<Asked>,
+    since: Timestamp,
+) -> Result<(Vec<Fact>, Vec<Asked>), store::Error> {
     let (mut recalled, mut left) = (Vec::new(), Vec::new());
     for question in asked {
+        if let Need::Attached(repository, images) = question.need {
+            let (facts, asked) = attached::recall(store, repository, images, since)?;
+            recalled.extend(facts);
+            left.extend(asked);
+            continue;
+        }
         match recall(store, &question.need)? {
             Some(fact) => recalled.push(fact),
             None => left.push(question),
@@ -327,8 +420,28 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         Need::Payload(_, digest) => store
             .payload(digest)?
             .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-        Need::Graph(_) | Need::Tag(_) => None,
+        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) | Need::Signatures(..) => None,
     })
+}
+
+/// Since when a look for signatures counts.
+fn looked_since(policy: &Policy, reading: Reading, now: Timestamp) -> Timestamp {
+    match reading {
+        Reading::Anew => now,
+        Reading::Fresh => now
+            .checked_sub(policy.signatures_refresh)
+            .unwrap_or(Timestamp::MIN),
+        Reading::Pinned => Timestamp::MIN,
+    }
+}
+
+/// Logs the signatures that count for nothing: one that was forged should not be seen in status alone.
+fn tell_bad(digest: &Digest, signatures: &Signatures) {
+    for found in &signatures.found {
+        if let Err(why) = &found.claim {
+            tracing::warn!(release = %digest, store = %signatures.store, signature = %found.name, %why, "a release signature counts for nothing");
+        }
+    }
 }
 
 /// What a tag named the last time, by the last resolution or the last applied plan.
@@ -396,6 +509,10 @@ fn waits(
 /// newest. What the mirror lost is not upstream's doing, nor is what could not be had at the time of the commit.
 fn moved_upstream(plan: &Plan, before: &SetRecord) -> bool {
     if !plan.moved.is_empty() {
+        return true;
+    }
+    // An image that is mirrored already gains a signature: upstream has signed it since.
+    if plan.steps.iter().any(|step| step.image_held) {
         return true;
     }
     let known: HashSet<_> = before

@@ -108,10 +108,10 @@ impl Handle {
         let known = self.inner.with_set(name, |state| {
             state.resolution().is_some() && state.failure.is_none()
         });
-        let reading = if known && !refresh {
-            Reading::Pinned
-        } else {
-            Reading::Fresh
+        let reading = match (refresh, known) {
+            (true, _) => Reading::Anew,
+            (false, true) => Reading::Pinned,
+            (false, false) => Reading::Fresh,
         };
         let record = self.inner.make_plan(origin, reading).await?;
         let freshness = self.standing(&record).unwrap_or(Freshness::Fresh);
@@ -356,8 +356,10 @@ impl Handle {
                 .as_ref()
                 .and_then(|id| state.active.get(id))
                 .map(|r| r.record.borrow().progress.clone());
+            let facts = set.resolution().map(|r| &r.facts);
             let held = |w: &&crate::model::desired::Wanted| {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
+                    && facts.is_none_or(|facts| crate::model::plan::is_signed(&mirrored, w, facts))
             };
             let wanted = set.wants();
             let is_running = |plan: &PlanRecord| {
@@ -394,29 +396,34 @@ impl Handle {
         Ok(Status { daemon, sets })
     }
 
-    /// The cluster documents in the output folder, of one image set or all.
+    /// The cluster documents in the output folder, of one image set or all. An image set that only the folder knows is one too.
     pub async fn resources(&self, set: Option<&str>) -> Result<Vec<ResourceView>, Error> {
-        let documents = self.inner.published().await?;
+        let published = self.inner.published().await?;
+        if let Some(set) = set
+            && !published.sets().any(|known| known.0 == set)
+        {
+            self.find_set(set)?;
+        }
         let wanted = self.inner.needed_rules();
-        Ok(documents
-            .into_iter()
-            .filter(|d| set.is_none_or(|s| d.set.0 == s))
-            .map(|document| {
-                let needed = |source: &str| {
-                    wanted.contains(&(document.file_name.clone(), source.to_owned()))
-                };
-                let retirable = document
-                    .rules
-                    .iter()
-                    .map(|r| r.source.to_string())
-                    .filter(|s| !needed(s))
-                    .collect();
-                ResourceView {
-                    document,
-                    retirable,
-                }
-            })
-            .collect())
+        let rules = published.documents.into_iter().map(|document| {
+            let needed =
+                |source: &str| wanted.contains(&(document.file_name.clone(), source.to_owned()));
+            let sources = document.rules.iter().map(|r| r.source.to_string());
+            ResourceView {
+                retirable: sources.filter(|s| !needed(s)).collect(),
+                object: document.into(),
+            }
+        });
+        let others = published.objects.into_iter().map(|object| ResourceView {
+            object,
+            retirable: vec![],
+        });
+        let mut views: Vec<ResourceView> = rules
+            .chain(others)
+            .filter(|view| set.is_none_or(|s| view.object.set.0 == s))
+            .collect();
+        views.sort_by(|a, b| a.object.file_name.cmp(&b.object.file_name));
+        Ok(views)
     }
 
     /// Takes rules out of the documents, which drains nodes once they are applied; with `dry_run` only says what would change.
@@ -446,6 +453,7 @@ impl Handle {
         let removed = self.inner.peek(name, |state| state.removed);
         if removed
             && !published
+                .documents
                 .iter()
                 .any(|d| d.set == *name && !d.rules.is_empty())
         {

@@ -1,7 +1,7 @@
 //! Performs plans: starts runs, makes durable what lands, and sees to the documents once a run is over.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Handle, Inner,
+    rate::Rate,
     state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
 use crate::{
-    copy::{self, Engine, Event, Failed, Larder, Limits},
+    copy::{self, Engine, Event, Failed, Larder, Limits, Stock},
     model::{
+        desired::Kind,
         image::{Digest, Repository},
         imageset::SetName,
         manifest::Manifest,
@@ -30,9 +32,6 @@ use crate::{
 
 /// Facts of what landed are made durable after this many, or after [`FLUSH_AFTER`].
 const FLUSH_COUNT: usize = 500;
-
-/// How long a blob that was read for planning is kept for a run that needs it.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often those who follow a run hear of its progress.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -178,6 +177,7 @@ impl Handle {
         }
         let mut performance = Performance {
             inner: &self.inner,
+            resolved: resolved.clone(),
             steps: &plan.plan.steps,
             run: &run,
             images: self.inner.state().active.get(&id).map(|a| a.images.clone()),
@@ -186,6 +186,7 @@ impl Handle {
             trouble: None,
             began: std::time::Instant::now(),
             news: false,
+            rate: Rate::default(),
         };
         performance.copy(self, &plan, cancel.clone()).await;
         let Performance {
@@ -215,6 +216,10 @@ impl Handle {
         } = copied;
         let inner = &self.inner;
         let set = &plan.plan.set;
+        match trouble.is_some() || failed.iter().any(|(_, f)| f.stopped) {
+            true => inner.state().unclean.insert(set.clone()),
+            false => inner.state().unclean.remove(set),
+        };
         let failures = failures(&plan.plan.steps, &failed);
         let stopped = failed.iter().any(|(_, f)| f.stopped);
         // Another revision may have come along meanwhile; what landed counts all the same, what is told is this plan's.
@@ -235,7 +240,10 @@ impl Handle {
             (None, Ok(())) if done == 0 => (
                 RunState::Failed,
                 match plan.plan.steps.len() {
-                    1 => "its one image did not land".to_owned(),
+                    1 if plan.plan.steps[0].attached.is_empty() => {
+                        "its one image did not land".to_owned()
+                    }
+                    1 => "its one image, or what belongs to it, did not land".to_owned(),
                     images => format!("none of {images} images landed"),
                 },
             ),
@@ -253,17 +261,11 @@ impl Handle {
         record.finished = Some(Timestamp::now());
         record.failures = failures;
         record.message = message;
+        record.progress.bytes_per_second = 0;
         record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         if let Err(error) = inner.save_run(&record).await {
             tracing::error!(run = %record.id, %error, "the run's end could not be written down");
-        }
-        let swept = inner.on_store(|store| {
-            store.kept().sweep(KEPT_FOR);
-            Ok(())
-        });
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, "blobs that were kept for planning could not be looked through");
         }
         inner.note_run(plan, resolved, &record).await;
         inner.state().active.remove(&record.id);
@@ -272,6 +274,7 @@ impl Handle {
         inner.touch();
         // Told last: who has heard that it ended finds it so in status too.
         run.send_replace(record);
+        inner.tidy().await;
     }
 }
 
@@ -285,6 +288,7 @@ struct Copied {
 /// A run while it is copied.
 struct Performance<'a> {
     inner: &'a Arc<Inner>,
+    resolved: Option<Arc<Resolved>>,
     steps: &'a [Step],
     run: &'a watch::Sender<RunRecord>,
     images: Option<broadcast::Sender<ImageFinished>>,
@@ -294,6 +298,7 @@ struct Performance<'a> {
     began: std::time::Instant,
     /// Whether there is progress that nobody was told of.
     news: bool,
+    rate: Rate,
 }
 
 impl Performance<'_> {
@@ -315,17 +320,19 @@ impl Performance<'_> {
                 images: settings.parallel_images,
                 blobs: settings.parallel_blobs,
                 retries: settings.retries,
+                stall: copy::STALL,
             },
+            uploads: self.inner.uploads.clone(),
             stop: cancel,
             abandon: self.inner.abandon.clone(),
         };
-        let donors = match self.donors(engine.larder.clone()).await {
-            Ok(donors) => donors,
+        let stock = match self.stock(engine.larder.clone()).await {
+            Ok(stock) => stock,
             Err(error) => return self.trouble = Some(error),
         };
         let mut tell = tokio::time::interval(TELL_EVERY);
         let (events, mut inbox) = mpsc::channel(1024);
-        let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
+        let copying = tokio::spawn(engine.run(self.steps.to_vec(), stock, events));
         let mut flush = tokio::time::interval(FLUSH_AFTER);
         loop {
             tokio::select! {
@@ -333,7 +340,10 @@ impl Performance<'_> {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                _ = flush.tick() => self.flush().await,
+                _ = flush.tick() => {
+                    self.tick();
+                    self.flush().await;
+                }
                 _ = tell.tick() => self.tell_progress(),
             }
         }
@@ -345,13 +355,25 @@ impl Performance<'_> {
     }
 
     /// Looks up what the mirror has of the plan's blobs, where reading a manifest an image may block.
-    async fn donors(
-        &self,
-        larder: Arc<dyn Larder>,
-    ) -> Result<HashMap<Digest, Vec<Repository>>, Error> {
+    async fn stock(&self, larder: Arc<dyn Larder>) -> Result<Stock, Error> {
         let (inner, steps) = (self.inner.clone(), self.steps.to_vec());
-        let look = move || copy::donors(&steps, &inner.mirrored(), larder.as_ref());
-        Ok(tokio::task::spawn_blocking(look).await?)
+        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref());
+        let stock = tokio::task::spawn_blocking(look).await?;
+        let set = self.run.borrow().set.clone();
+        Ok(Stock {
+            empty: self.take_empty(),
+            unclean: self.inner.state().unclean.contains(&set),
+            ..stock
+        })
+    }
+
+    /// Takes the repositories of this run's steps from those that are known to be empty: they are not any more.
+    fn take_empty(&self) -> HashSet<Repository> {
+        let mut state = self.inner.state();
+        let targets = self.steps.iter().map(|step| &step.image.target);
+        targets
+            .filter_map(|target| state.empty.take(target))
+            .collect()
     }
 
     async fn take(&mut self, event: Event) {
@@ -362,7 +384,10 @@ impl Performance<'_> {
                     self.flush().await;
                 }
             }
-            Event::Downloaded(bytes) => self.progress(|p| p.bytes_done += bytes),
+            Event::Downloaded(bytes) => {
+                self.rate.take(self.began.elapsed(), bytes);
+                self.progress(|p| p.bytes_done += bytes);
+            }
             Event::Blob(outcome) => self.progress(|p| match outcome {
                 copy::Outcome::Present => p.blobs_skipped += 1,
                 copy::Outcome::Mounted => p.blobs_mounted += 1,
@@ -370,6 +395,9 @@ impl Performance<'_> {
             }),
             Event::Done(number) => {
                 self.progress(|p| p.images_done += 1);
+                if self.steps[number].image.kind == Kind::Release {
+                    self.publish().await;
+                }
                 self.tell(number, ImageOutcome::Landed, String::new());
             }
             Event::Skipped(number) => {
@@ -400,15 +428,34 @@ impl Performance<'_> {
 
     /// Notes progress for who asks; those who wait are woken by [`Self::tell_progress`], not for each piece of a blob.
     fn progress(&mut self, change: impl FnOnce(&mut Progress)) {
-        let elapsed = self.began.elapsed().as_secs_f64();
         self.news = true;
         self.run.send_if_modified(|run| {
-            let progress = &mut run.progress;
-            change(progress);
-            progress.bytes_per_second = (progress.bytes_done as f64 / elapsed.max(0.001)) as u64;
-            let left = progress.bytes_total.saturating_sub(progress.bytes_done);
-            progress.eta_seconds = left.checked_div(progress.bytes_per_second);
+            change(&mut run.progress);
+            pace(&mut run.progress, self.rate.per_second());
             false
+        });
+    }
+
+    /// Tells how fast it goes while nothing comes, too.
+    fn tick(&mut self) {
+        self.rate.take(self.began.elapsed(), 0);
+        self.run.send_if_modified(|run| {
+            let before = run.progress.bytes_per_second;
+            pace(&mut run.progress, self.rate.per_second());
+            self.news |= run.progress.bytes_per_second != before;
+            false
+        });
+    }
+
+    /// Writes the documents for a release that is whole, while the run goes on with the next one. Should that fail, the run's end says so.
+    async fn publish(&mut self) {
+        self.flush().await;
+        let (inner, set) = (self.inner.clone(), self.run.borrow().set.clone());
+        let resolved = self.resolved.clone();
+        self.inner.tracker.spawn(async move {
+            if let Err(error) = inner.publish(&set, resolved.as_deref()).await {
+                tracing::warn!(image_set = %set, %error, "documents are not written yet");
+            }
         });
     }
 
@@ -416,14 +463,7 @@ impl Performance<'_> {
         let step = &self.steps[number];
         if let Some(images) = &self.images {
             // Nobody following is no error.
-            let _ = images.send(ImageFinished {
-                image: step.image.source_reference().to_string(),
-                target: step.image.target_reference().to_string(),
-                digest: step.image.digest.to_string(),
-                outcome,
-                bytes: step.bytes,
-                cause,
-            });
+            let _ = images.send(finished(step, outcome, cause));
         }
     }
 
@@ -449,6 +489,29 @@ impl Performance<'_> {
             self.trouble = Some(error);
         }
     }
+}
+
+/// What is told of an image that is over.
+fn finished(step: &Step, outcome: ImageOutcome, cause: String) -> ImageFinished {
+    ImageFinished {
+        image: step.image.source_reference().to_string(),
+        target: step.image.target_reference().to_string(),
+        digest: step.image.digest.to_string(),
+        outcome,
+        // What was downloaded of an image that failed is in the progress only.
+        bytes: match outcome {
+            ImageOutcome::Landed => step.bytes,
+            ImageOutcome::Failed | ImageOutcome::Skipped => 0,
+        },
+        cause,
+    }
+}
+
+/// Puts down how fast a run goes, and for how long yet at that.
+fn pace(progress: &mut Progress, per_second: u64) {
+    let left = progress.bytes_total.saturating_sub(progress.bytes_done);
+    progress.bytes_per_second = per_second;
+    progress.eta_seconds = left.checked_div(per_second);
 }
 
 /// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own, nor

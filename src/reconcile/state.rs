@@ -29,10 +29,16 @@ pub(super) struct State {
     pub(super) directory_trouble: Option<(&'static str, String)>,
     /// What is in the way of keeping the directory at its branch.
     pub(super) git_trouble: Option<String>,
+    /// What is wrong with the files that say who may come in.
+    pub(super) access_trouble: Option<String>,
     /// What is in the way of writing documents.
     pub(super) output_trouble: Option<String>,
     /// The image sets by name, those that went away too.
     pub(super) sets: BTreeMap<SetName, SetState>,
+    /// Repositories of the mirror that did not exist when they were looked for, until a run takes them up.
+    pub(super) empty: HashSet<Repository>,
+    /// Image sets whose last run ended in the middle: what it brought may not be known.
+    pub(super) unclean: HashSet<SetName>,
     /// Runs under way.
     pub(super) active: HashMap<String, ActiveRun>,
     /// Since when the daemon's conditions have been so.

@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -17,11 +17,16 @@ use crate::{
         auth::Credentials,
         body::Progress,
         challenge::Challenge,
-        connection::{self, Clients, Connections},
+        connection::{Clients, Connections, Reach, authority},
         error::{Error, Fault, Problem, Task},
+        pace::{Admission, MAX_REST, Pace},
         proof::{Knowledge, Proof},
         protocol::{self, Address, Answer, Lane, Request},
+        proxy::Proxies,
+        redirect::{self, MAX_REDIRECTS, Next},
         refusal::{Diagnostic, Refused},
+        registries_conf::RegistriesConf,
+        tls::CertFolders,
         token::Reserve,
     },
 };
@@ -37,11 +42,17 @@ pub struct Options {
     pub access: BTreeMap<Registry, Access>,
     /// How all others are reached.
     pub default_access: Access,
+    /// Where certificates for single registries are, beside those that `access` names.
+    pub certs: CertFolders,
+    /// The proxies on the way.
+    pub proxies: Proxies,
+    /// Where upstreams are remapped, mirrored or blocked.
+    pub registries_conf: RegistriesConf,
     /// How often a request is sent again after a transient failure.
     pub retries: u32,
     /// What the client calls itself.
     pub user_agent: String,
-    /// How many requests a registry gets at once: so many small ones, so many downloads and so many uploads.
+    /// How many requests of one kind a registry gets at once at most; how many it gets is found out (see `pace`).
     pub requests_per_host: usize,
     /// How long a silence is borne.
     pub timeouts: Timeouts,
@@ -53,6 +64,9 @@ impl Default for Options {
             credentials: Credentials::none(),
             access: BTreeMap::new(),
             default_access: Access::default(),
+            certs: CertFolders::None,
+            proxies: Proxies::default(),
+            registries_conf: RegistriesConf::default(),
             retries: 5,
             user_agent: concat!("imagesetd/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: 32,
@@ -61,8 +75,8 @@ impl Default for Options {
     }
 }
 
-/// The longest a server's wish to be left alone is granted inside a call; a longer one is the caller's to decide on.
-const MAX_WAIT: Duration = Duration::from_secs(120);
+/// How long a registry that is away is not asked, where another has the same.
+const SPARED: Duration = Duration::from_secs(60);
 
 /// The first wait between two attempts; each further one is twice as long, up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -76,18 +90,19 @@ pub(super) struct Host {
     pub(super) options: Arc<Options>,
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
-    clients: Clients,
-    lanes: [Arc<Semaphore>; 3],
+    pub(super) pace: Arc<Pace>,
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
     pub(super) knowledge: Knowledge,
+    /// Until when it is left alone where there is another place to ask: it was away a moment ago.
+    spared: Mutex<Option<Instant>>,
 }
 
 /// An answer of success whose body is still to come. Its place in the host's budget is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: reqwest::Response,
-    _permit: OwnedSemaphorePermit,
+    _permit: Admission,
 }
 
 impl Host {
@@ -95,22 +110,32 @@ impl Host {
         registry: Registry,
         options: Arc<Options>,
         connections: Arc<Connections>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let access = options.access.get(&registry);
         let access = access.unwrap_or(&options.default_access).clone();
-        let direct = protocol::is_loopback(&registry);
-        let clients = connections.clients(registry.as_str(), &access, direct)?;
-        let permits = options.requests_per_host.clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Host {
+        let pace = Pace::new(options.requests_per_host);
+        Host {
             registry,
             options,
             connections,
             access,
-            clients,
-            lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
+            pace,
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
-        })
+            spared: Mutex::default(),
+        }
+    }
+
+    /// Has it left alone for a while, where there is another place to ask.
+    pub(super) fn spare(&self) {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        *spared = Some(Instant::now() + SPARED);
+    }
+
+    /// Whether it was away a moment ago.
+    pub(super) fn is_spared(&self) -> bool {
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        spared.is_some_and(|until| Instant::now() < until)
     }
 
     /// Returns how the host is named in messages.
@@ -139,7 +164,8 @@ impl Host {
         }
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
+    /// Sends `request` once; reads the whole answer.
+    pub(super) async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
         let open = self.open(request).await?;
         let (status, headers) = (open.response.status(), open.response.headers().clone());
         let url = open.response.url().clone();
@@ -153,27 +179,26 @@ impl Host {
         })
     }
 
-    /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
+    /// Sends `request` once, and again where it needs another proof of who asks; the body is the caller's to read.
     pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
-        let discovery = self.knowledge.discover().await;
+        let mut discovery = self.knowledge.discover().await;
         let mut needed = request.scopes.clone();
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let body = || reqwest::Body::from(request.body.clone());
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        let renewable = self.learn(request, &response, &proof).await;
-        drop(discovery);
-        let Some(challenge) = renewable else {
-            return self.opened(request, &proof, response, permit).await;
-        };
-        drop((response, permit));
-        if let Challenge::Bearer { scopes, .. } = &challenge {
-            needed.widen(scopes);
+        // To learn what is asked for, to say who asks, and to say it again with what has taken the place of that.
+        let mut left = 3;
+        loop {
+            left -= 1;
+            let proof = self.proof(request, &needed, Reserve::Short).await?;
+            let body = || reqwest::Body::from(request.body.clone());
+            let permit = self.place(request).await?;
+            let response = permit.heeding(self.send(request, &proof, body).await)?;
+            let renewable = self.learn(request, &response, &proof).await;
+            discovery.take();
+            match renewable.filter(|_| left > 0) {
+                None => return self.opened(request, &proof, response, permit).await,
+                Some(Challenge::Bearer { scopes, .. }) => needed.widen(&scopes),
+                Some(Challenge::Basic) => {}
+            }
         }
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        self.opened(request, &proof, response, permit).await
     }
 
     /// Sends `request` with a body that exists once and that `progress` watches; returns the answer of success.
@@ -186,16 +211,19 @@ impl Host {
         progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
-        let permit = self.permit(request).await?;
+        let permit = self.place(request).await?;
         // Waiting for one's turn is not silence: the watch begins here.
         progress.begin();
         let mut body = Some(body);
         let sending = self.send(request, &proof, || body.take().unwrap_or_default());
         let response = match progress.watch(self.options.timeouts, sending).await {
-            Ok(response) => response?,
+            Ok(response) => permit.heeding(response)?,
             Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
         };
-        let outlived = self.learn(request, &response, &proof).await.is_some();
+        let renewable = self.learn(request, &response, &proof).await.is_some();
+        // A token may end while the body is on its way, however new it was: a registry that took all of it did not refuse who asked
+        // when it began.
+        let outlived = renewable || (proof.is_token() && progress.is_whole());
         let opened = self.opened(request, &proof, response, permit).await;
         opened.map_err(|error| match error {
             Error::Refused(mut refused) => {
@@ -317,38 +345,63 @@ impl Host {
         }
     }
 
-    async fn permit(&self, request: &Request) -> Result<OwnedSemaphorePermit, Error> {
-        let lane = &self.lanes[request.lane as usize];
-        // Nobody closes it.
-        let closed = |_| self.unreachable(&request.task, Fault::Broken, None);
-        lane.clone().acquire_owned().await.map_err(closed)
+    /// Waits until `request` may be sent.
+    async fn place(&self, request: &Request) -> Result<Admission, Error> {
+        let admission = self.pace.admit(request.lane, request.again).await;
+        admission.map_err(|left| self.unreachable(&request.task, Fault::Resting(left), None))
     }
 
+    /// Sends a request on its way, over redirects; `body` goes along where it can be sent again.
     async fn exchange(
         &self,
         request: &Request,
-        url: Url,
+        mut url: Url,
         proof: &Proof,
         body: reqwest::Body,
     ) -> Result<reqwest::Response, Error> {
-        let client = match request.lane {
-            Lane::Metadata => &self.clients.metadata,
-            Lane::Download | Lane::Upload => &self.clients.bulk,
-        };
-        let mut out = client
-            .request(request.method.clone(), url)
-            .headers(request.headers.clone())
-            .header(header::ACCEPT_ENCODING, "identity");
-        if carries_body(&request.method) {
-            out = out.body(body);
+        let mut authorization = proof.header.as_ref();
+        let mut body = Some(body);
+        for _ in 0..=MAX_REDIRECTS {
+            if !self.is_own(&url) {
+                authorization = None;
+            }
+            let mut out = self
+                .clients(&url, request.lane)?
+                .request(request.method.clone(), url.clone())
+                .headers(request.headers.clone())
+                .header(header::ACCEPT_ENCODING, "identity");
+            if carries_body(request) {
+                out = out.body(body.take().unwrap_or_else(|| request.body.clone().into()));
+            }
+            if let Some(header) = authorization {
+                out = out.header(header::AUTHORIZATION, header.clone());
+            }
+            let response = self.answer_of(request, &url, out).await?;
+            // A body that streams is gone.
+            if request.lane == Lane::Upload {
+                return Ok(response);
+            }
+            let verified = request.lane == Lane::Download;
+            let (status, headers) = (response.status(), response.headers());
+            url = match redirect::next(&request.method, &url, status, headers, verified) {
+                Next::Stay => return Ok(response),
+                Next::Follow(url) => url,
+                Next::Refuse => {
+                    return Err(self.unreachable(&request.task, Fault::Redirects, None));
+                }
+            };
         }
-        if let Some(header) = &proof.header {
-            out = out.header(header::AUTHORIZATION, header.clone());
-        }
-        let failed = |e: reqwest::Error| {
-            let fault = connection::fault(&e);
-            self.unreachable(&request.task, fault, Some(e))
-        };
+        Err(self.unreachable(&request.task, Fault::Redirects, None))
+    }
+
+    /// Sends a request, and returns when its answer begins.
+    async fn answer_of(
+        &self,
+        request: &Request,
+        url: &Url,
+        out: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, Error> {
+        let failed = |e: reqwest::Error| self.unreached(&request.task, url, e);
         // An upload's answer begins after its body; its progress is watched where the body is.
         if request.lane == Lane::Upload {
             return out.send().await.map_err(failed);
@@ -360,17 +413,77 @@ impl Host {
         }
     }
 
+    /// Says why `url` could not be reached, and names the proxy on the way.
+    pub(super) fn unreached(&self, task: &Task, url: &Url, error: reqwest::Error) -> Error {
+        let (host, fault) = self.connections.fault(url, &error);
+        Error::Unreachable {
+            task: Box::new(task.clone()),
+            host,
+            fault,
+            // Its URL may be a signed one.
+            source: Some(error.without_url().into()),
+        }
+    }
+
+    /// Returns the client for a request to `url`: the registry's own, or that of another host which the registry names.
+    fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
+        let clients = self.clients_for(url)?;
+        Ok(match lane {
+            Lane::Download | Lane::Upload => clients.bulk,
+            _ => clients.metadata,
+        })
+    }
+
+    /// Returns the clients that reach `url`.
+    ///
+    /// Another host than the registry's is reached as settings and folders say for it, else as the registry is: a site's blob store has
+    /// its certificate from the same authority. What is shown to the registry is not shown there.
+    pub(super) fn clients_for(&self, url: &Url) -> Result<Clients, Error> {
+        let (options, name) = (&self.options, self.registry.as_str());
+        if self.is_own(url) {
+            let mut access = self.access.clone();
+            if url.scheme() == "https" && access.scheme == Scheme::Http {
+                access.scheme = Scheme::Https;
+            }
+            let reach = Reach::of(name, &access, &options.certs)?;
+            return self.connections.clients(name, &reach);
+        }
+        let other = authority(url);
+        let named: Option<Registry> = other.parse().ok();
+        let settings = named.as_ref().and_then(|n| options.access.get(n));
+        let mut access = settings.cloned().unwrap_or_else(|| Access {
+            client: None,
+            ..self.access.clone()
+        });
+        access.scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let mut reach = Reach::of(&other, &access, &options.certs)?;
+        if matches!(options.certs, CertFolders::One(_)) && settings.is_none() {
+            reach.files.client = None;
+        }
+        if reach.tls && settings.is_none() {
+            let lent = Reach::of(name, &self.access, &options.certs)?;
+            reach.files.authorities.extend(lent.files.authorities);
+            reach.files.authorities.sort();
+            reach.files.authorities.dedup();
+        }
+        self.connections.clients(&other, &reach)
+    }
+
     /// Returns an answer of success as one whose body can be read, and any other as the error it is.
     async fn opened(
         &self,
         request: &Request,
         proof: &Proof,
         response: reqwest::Response,
-        permit: OwnedSemaphorePermit,
+        permit: Admission,
     ) -> Result<Open, Error> {
         let status = response.status();
         let host = authority(response.url());
         let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        permit.answered(status, retry_after);
         let open = Open {
             response,
             _permit: permit,
@@ -393,28 +506,19 @@ impl Host {
     }
 }
 
-fn carries_body(method: &Method) -> bool {
-    *method == Method::PUT
-}
-
-/// Returns `host[:port]` of a URL: all of it that may stand in a message.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
+fn carries_body(request: &Request) -> bool {
+    request.method == Method::PUT || request.lane == Lane::Upload
 }
 
 /// Returns how long to wait before a request is sent again; `None` where it is not.
 ///
 /// `jitter`, from 0 to 1, spreads those who failed together; what the server asks for is never cut short.
-fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
+pub(super) fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
     if attempt >= retries || !error.is_transient() {
         return None;
     }
     let asked = error.retry_after();
-    if asked.is_some_and(|asked| asked > MAX_WAIT) {
+    if asked.is_some_and(|asked| asked > MAX_REST) {
         return None;
     }
     let full = FIRST_BACKOFF

@@ -1,10 +1,14 @@
-//! Fetches what the rules ask for: update graphs, what tags name, manifests, and what release payloads hold.
+//! Fetches what the rules ask for: update graphs, what tags name, manifests, what release payloads hold, and who signed them.
 //!
 //! It answers needs and decides nothing. What cannot be had comes back as a fact too: a failure, with a sentence.
 
 pub mod payload_layer;
 
+pub mod signature_store;
+
 pub mod update_service;
+
+mod attached;
 
 mod payload;
 
@@ -14,21 +18,26 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     model::{
-        facts::{Fact, Failure, Need},
+        facts::{Cause, Fact, Failure, Need},
         image::{Digest, Reference, Repository},
+        imageset::ChannelType,
         manifest::Manifest,
+        release::signature::Signatures,
         sentence,
     },
     registry::{self, Client, Selector},
 };
 
+pub use attached::Before;
 pub use payload::{KeepOne, Keeper};
+use signature_store::SignatureStores;
 use update_service::UpdateService;
 
 /// Fetches facts from upstream.
 pub struct Resolver {
     source: Client,
     updates: UpdateService,
+    signatures: SignatureStores,
     keeper: Arc<dyn Keeper>,
     width: usize,
 }
@@ -38,12 +47,14 @@ impl Resolver {
     pub fn new(
         source: Client,
         updates: UpdateService,
+        signatures: SignatureStores,
         keeper: Arc<dyn Keeper>,
         width: usize,
     ) -> Self {
         Resolver {
             source,
             updates,
+            signatures,
             keeper,
             width: width.max(1),
         }
@@ -64,6 +75,7 @@ impl Resolver {
                 let graph = graph.map(Arc::new).map_err(|e| Failure {
                     reason: sentence(&e),
                     transient: is_passing(&e),
+                    cause: cause_of_no_graph(&e),
                 });
                 vec![Fact::Graph(key, graph)]
             }
@@ -77,7 +89,26 @@ impl Resolver {
                     payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
             }
+            Need::Attached(repository, images) => {
+                self.attached(repository, images, asked.before).await
+            }
+            Need::Signatures(kind, digest) => {
+                let signatures = self.signatures.fetch(kind, &digest).await;
+                vec![Fact::Signatures(kind, digest, signatures.map(Arc::new))]
+            }
         }
+    }
+
+    /// Looks at signatures that were fetched before, with the keys and the time of now; nothing where none of them counts any
+    /// more, so that the store is asked again.
+    pub fn signed(
+        &self,
+        kind: ChannelType,
+        digest: &Digest,
+        messages: Vec<Vec<u8>>,
+    ) -> Option<Signatures> {
+        let looked = self.signatures.look(kind, digest, messages).ok();
+        looked.filter(Signatures::any)
     }
 
     /// Reads what a tag names. Where it was read before, a HEAD tells whether it moved (and costs nothing at registries that
@@ -96,6 +127,7 @@ impl Resolver {
                         "{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"
                     ),
                     transient: false,
+                    cause: Cause::Other,
                 }),
                 Err(error) => Err(failure(&error)),
             };
@@ -133,6 +165,18 @@ pub struct Asked {
     pub need: Need,
     /// For a tag, what it named when it was read last.
     pub last: Option<Digest>,
+    /// For what belongs to images, what the last look found.
+    pub before: Before,
+}
+
+impl From<Need> for Asked {
+    fn from(need: Need) -> Self {
+        Asked {
+            need,
+            last: None,
+            before: Before::new(),
+        }
+    }
 }
 
 /// Whether an update service may answer if it is only asked again later.
@@ -146,9 +190,30 @@ fn is_passing(error: &update_service::Error) -> bool {
     }
 }
 
+fn cause_of_no_graph(error: &update_service::Error) -> Cause {
+    match error {
+        update_service::Error::Unreachable { .. } => Cause::Unavailable,
+        update_service::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            Cause::Authentication
+        }
+        _ if is_passing(error) => Cause::Unavailable,
+        _ => Cause::Other,
+    }
+}
+
 fn failure(error: &registry::Error) -> Failure {
     Failure {
         reason: sentence(error),
         transient: error.is_transient(),
+        cause: cause(error),
+    }
+}
+
+fn cause(error: &registry::Error) -> Cause {
+    match error {
+        _ if error.is_authentication() => Cause::Authentication,
+        registry::Error::Unreachable { .. } => Cause::Unavailable,
+        _ if error.is_transient() => Cause::Unavailable,
+        _ => Cause::Other,
     }
 }

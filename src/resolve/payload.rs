@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{
-        facts::Failure,
+        facts::{Cause, Failure},
         image::{Digest, Repository},
         manifest::{Content, Descriptor, Manifest},
         release::payload::{BOOT_IMAGES, Files, IMAGE_REFERENCES, Payload, RELEASE_METADATA},
@@ -95,6 +95,7 @@ fn lasting(reason: String) -> Failure {
     Failure {
         reason,
         transient: false,
+        cause: Cause::Other,
     }
 }
 

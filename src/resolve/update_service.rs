@@ -7,13 +7,16 @@ use http::{StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
-use crate::model::{
-    imageset::ChannelType,
-    release::{
-        graph::{Graph, GraphError, MAX_GRAPH_BYTES},
-        select::{GraphKey, Graphs},
-        shown,
+use crate::{
+    model::{
+        imageset::ChannelType,
+        release::{
+            graph::{Graph, GraphError, MAX_GRAPH_BYTES},
+            select::{GraphKey, Graphs},
+            shown,
+        },
     },
+    registry::{Proxies, web_client},
 };
 
 /// Red Hat's update service for OpenShift.
@@ -43,6 +46,8 @@ pub struct Options {
     pub backoff: Duration,
     /// Further CA certificates, as PEM, beside the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The proxies on the way.
+    pub proxies: Proxies,
 }
 
 impl Default for Options {
@@ -53,6 +58,7 @@ impl Default for Options {
             retries: 3,
             backoff: Duration::from_secs(1),
             ca_pem: None,
+            proxies: Proxies::of_environment(),
         }
     }
 }
@@ -145,7 +151,7 @@ impl fmt::Debug for UpdateService {
 }
 
 impl UpdateService {
-    /// Prepares to ask; needs rustls' default crypto provider installed.
+    /// Prepares to ask.
     ///
     /// The base URLs are those of the graphs themselves; what they hold as query is kept. Proxies are taken from the
     /// environment (`HTTPS_PROXY`, `NO_PROXY`), certificates from the system (`SSL_CERT_FILE`).
@@ -155,16 +161,7 @@ impl UpdateService {
                 return Err(Error::Base(public(base)));
             }
         }
-        let mut builder = Client::builder()
-            .user_agent(concat!("imagesetd/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
-            .redirect(redirect::Policy::custom(follow));
-        if let Some(pem) = &options.ca_pem {
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(Error::Client)?;
-            builder = builder.tls_certs_merge(roots);
-        }
-        let client = builder.build().map_err(Error::Client)?;
+        let client = options.client().map_err(Error::Client)?;
         Ok(UpdateService {
             ocp,
             okd,
@@ -193,7 +190,7 @@ impl UpdateService {
             if !failure.transient || attempts > self.options.retries {
                 return Err(failure.into_error(asked, attempts));
             }
-            let pause = failure.wait.unwrap_or_else(|| self.pause(attempts));
+            let pause = failure.wait.unwrap_or_else(|| self.options.pause(attempts));
             tracing::debug!(%asked, attempts, ?pause, "asking the update service again");
             tokio::time::sleep(pause).await;
         }
@@ -238,25 +235,41 @@ impl UpdateService {
             Failure::lasting(Cause::Error(Error::TooLarge { asked }))
         })
     }
+}
 
-    /// Grows with the attempts and is spread a little, so that many agents do not come back at once.
-    fn pause(&self, attempts: u32) -> Duration {
+impl Options {
+    /// Returns the pause after so many attempts. It grows with them and is spread a little, so that many agents do not come back
+    /// at once.
+    pub(super) fn pause(&self, attempts: u32) -> Duration {
         let factor = 1_u32 << (attempts - 1).min(5);
-        let pause = self.options.backoff.saturating_mul(factor);
+        let pause = self.backoff.saturating_mul(factor);
         pause
             .mul_f64(0.75 + fastrand::f64() / 2.0)
             .min(LONGEST_WAIT)
     }
+
+    /// Returns a client that goes by these options; needs rustls' default crypto provider installed.
+    pub(super) fn client(&self) -> Result<Client, reqwest::Error> {
+        let mut builder = web_client(&self.proxies)
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.idle_timeout)
+            .redirect(redirect::Policy::custom(follow));
+        if let Some(pem) = &self.ca_pem {
+            let roots = reqwest::Certificate::from_pem_bundle(pem)?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        builder.build()
+    }
 }
 
 /// One attempt that failed.
-struct Failure {
-    cause: Cause,
-    transient: bool,
-    wait: Option<Duration>,
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) transient: bool,
+    pub(super) wait: Option<Duration>,
 }
 
-enum Cause {
+pub(super) enum Cause {
     Broken(reqwest::Error),
     Refused(StatusCode, String),
     Error(Error),
@@ -271,7 +284,7 @@ impl Failure {
         }
     }
 
-    fn broken(error: reqwest::Error) -> Self {
+    pub(super) fn broken(error: reqwest::Error) -> Self {
         // The URL may carry credentials; a certificate that is not trusted now will not be in a second.
         let error = error.without_url();
         Failure {
@@ -281,7 +294,7 @@ impl Failure {
         }
     }
 
-    async fn refused(response: Response) -> Self {
+    pub(super) async fn refused(response: Response) -> Self {
         let status = response.status();
         let transient = status.is_server_error()
             || status == StatusCode::TOO_MANY_REQUESTS
@@ -315,7 +328,7 @@ impl Failure {
 }
 
 /// Reads a body whole; nothing where it is larger than the limit.
-async fn body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) async fn body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Failure::broken)? {
         if body.len() + chunk.len() > limit {
@@ -370,7 +383,7 @@ fn public(url: &Url) -> String {
 }
 
 /// Returns the innermost cause, which is what a person can do something about, after the outermost statement.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut innermost: &dyn StdError = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -383,7 +396,7 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-fn is_certificate(error: &reqwest::Error) -> bool {
+pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
     cause(error).contains("certificate")
 }
 

@@ -2,6 +2,8 @@
 
 mod units;
 
+mod clients;
+
 mod listen;
 
 mod stanzas;
@@ -14,6 +16,8 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
+    access::{CertificateRule, PeerRule, Right, Token},
+    image::Repository,
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
 };
@@ -33,10 +37,16 @@ pub struct Settings {
     pub output: PathBuf,
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Who may do what there.
+    pub clients: Clients,
     /// The group that owns the Unix socket.
     pub socket_group: Option<String>,
     /// The credentials file, instead of the usual places.
     pub authfile: Option<PathBuf>,
+    /// The folder of certificates by registry, instead of the usual places.
+    pub certs_dir: Option<PathBuf>,
+    /// Where upstreams are remapped, mirrored or blocked.
+    pub registries_conf: RegistriesConf,
     /// What holds for image sets that no override matches.
     pub defaults: Policy,
     /// What holds for some image sets instead, the first match wins key by key.
@@ -45,6 +55,8 @@ pub struct Settings {
     pub mirror_source_policies: Vec<SourcePolicy>,
     /// Where update graphs come from.
     pub update_service: UpdateService,
+    /// Where signatures of releases are, and whose count.
+    pub release_verification: ReleaseVerification,
     /// How registries are reached, by host.
     pub registries: Vec<RegistryAccess>,
     /// The directory counts as settled after this long without a change, where Git does not tell.
@@ -96,6 +108,8 @@ impl Override {
             &self.ignore_release_signatures,
         );
         set(&mut policy.conditional_updates, &self.conditional_updates);
+        set(&mut policy.copy_signatures, &self.copy_signatures);
+        set(&mut policy.signatures_refresh, &self.signatures_refresh);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
     }
 }
@@ -116,8 +130,52 @@ pub struct Git {
 pub enum Listen {
     /// `unix:///path`
     Unix(PathBuf),
-    /// `tcp://address:port`, loopback only.
-    Tcp(std::net::SocketAddr),
+    /// `tcp://address:port`
+    Tcp(TcpDoor),
+}
+
+/// An entry of `listen` that is a TCP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpDoor {
+    /// Where; of this machine alone unless there is `tls` and a way to tell who comes.
+    pub address: std::net::SocketAddr,
+    /// TLS, which it has to have beyond this machine.
+    pub tls: Option<Tls>,
+    /// What somebody may do who does not say who they are; nothing at an address that other machines reach.
+    pub unnamed: Option<Right>,
+    /// Whether `unnamed` was written, and not taken for granted.
+    pub unnamed_is_said: bool,
+}
+
+/// `listen[].tls`. A path below `$CREDENTIALS_DIRECTORY` is left as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The daemon's certificate, with what leads to its CA.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// Who issues certificates to clients; without it they are not asked for any.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `clients`: who may do what over the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// A file of tokens, read again when it changes.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens that stand in the settings themselves.
+    pub tokens: Vec<Token>,
+    /// What holders of client certificates may do.
+    pub certificates: Vec<CertificateRule>,
+    /// What users of the Unix socket may do; everything where nothing is said.
+    pub peers: Option<Vec<PeerRule>>,
+}
+
+impl Clients {
+    /// Whether anybody may come with a token.
+    pub fn has_tokens(&self) -> bool {
+        self.tokens_file.is_some() || !self.tokens.is_empty()
+    }
 }
 
 /// `image_sets[]`: what is different for the image sets whose name matches.
@@ -141,6 +199,10 @@ pub struct Override {
     pub ignore_release_signatures: Option<bool>,
     /// See [`Policy::conditional_updates`].
     pub conditional_updates: Option<bool>,
+    /// See [`Policy::copy_signatures`].
+    pub copy_signatures: Option<bool>,
+    /// See [`Policy::signatures_refresh`].
+    pub signatures_refresh: Option<Duration>,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.
@@ -150,6 +212,43 @@ pub struct UpdateService {
     pub ocp: url::Url,
     /// For OKD.
     pub okd: url::Url,
+}
+
+/// `release_verification`: where signatures of releases are, and whose count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseVerification {
+    /// For OpenShift.
+    pub ocp: SignedBy,
+    /// For OKD.
+    pub okd: SignedBy,
+}
+
+/// `release_verification.ocp` and `.okd`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The store.
+    pub store: url::Url,
+    /// The public keys that count, instead of those that the program carries along.
+    pub keyring: Option<PathBuf>,
+    /// Repositories that signatures may name beside those that are known.
+    pub names: Vec<Repository>,
+}
+
+impl ReleaseVerification {
+    /// Takes what the environment or the command line says, in oc-mirror's way: for OpenShift, and with a keyring also for OKD
+    /// where nothing was said of it.
+    pub fn take(&mut self, store: Option<url::Url>, keyring: Option<PathBuf>) {
+        let silent = self.okd == stanzas::signed_by_default(stanzas::OKD_SIGNATURES);
+        let okd = (silent && keyring.is_some()).then_some(&mut self.okd);
+        for signed_by in [Some(&mut self.ocp), okd].into_iter().flatten() {
+            if let Some(store) = &store {
+                signed_by.store = store.clone();
+            }
+            if keyring.is_some() {
+                signed_by.keyring.clone_from(&keyring);
+            }
+        }
+    }
 }
 
 /// `registries[]`: how one registry is reached.
@@ -163,4 +262,18 @@ pub struct RegistryAccess {
     pub skip_tls_verify: bool,
     /// A PEM file with further CA certificates.
     pub ca_file: Option<PathBuf>,
+    /// The PEM files of what is shown to the registry: certificate and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// `registries_conf`: where upstreams are remapped, mirrored or blocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RegistriesConf {
+    /// Where podman and skopeo look.
+    #[default]
+    Usual,
+    /// In this file alone.
+    File(PathBuf),
+    /// Nowhere.
+    None,
 }

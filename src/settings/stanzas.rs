@@ -1,14 +1,17 @@
 //! The stanzas of the settings file.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
-    Git, Listen, RegistryAccess, UpdateService,
-    parse::{SECOND, count, path, time},
+    Git, RegistriesConf, RegistryAccess, ReleaseVerification, SignedBy, UpdateService,
+    parse::{SECOND, count, path, time, word},
 };
 use crate::{
     model::{
-        image::Registry,
+        image::{Reference, Registry, Repository},
         policy::{MirrorSourcePolicy, SourcePolicy},
     },
     yaml::{
@@ -22,6 +25,14 @@ const OCP_GRAPH: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
 
 /// The update service of OKD.
 const OKD_GRAPH: &str = "https://origin-release.ci.openshift.org/graph";
+
+/// The signature store of OpenShift.
+const OCP_SIGNATURES: &str =
+    "https://mirror.openshift.com/pub/openshift-v4/signatures/openshift/release";
+
+/// The signature store of OKD.
+pub(super) const OKD_SIGNATURES: &str =
+    "https://storage.googleapis.com/openshift-ci-release/releases/signatures/openshift/release";
 
 /// Reads `git`.
 pub(super) fn git(top: &mut Fields<'_>) -> Option<Git> {
@@ -79,33 +90,6 @@ fn branch(at: &At<'_>) -> Option<String> {
         );
     }
     fits.then_some(text)
-}
-
-/// Reads `listen`.
-pub(super) fn listen(top: &mut Fields<'_>) -> Vec<Listen> {
-    let Some(at) = top.get("listen") else {
-        return vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())];
-    };
-    let mut found = Vec::new();
-    let entries = at.list();
-    for entry in &entries {
-        match entry.parsed::<Listen>() {
-            Some(listen) if found.contains(&listen) => {
-                entry.error(
-                    format!("`{listen}` is there twice"),
-                    "remove one of the two",
-                );
-            }
-            listen => found.extend(listen),
-        }
-    }
-    if entries.is_empty() && at.is_empty() {
-        at.error(
-            "the daemon listens nowhere",
-            "name an address, or remove the key",
-        );
-    }
-    found
 }
 
 /// Reads `mirror_source_policies`.
@@ -204,6 +188,82 @@ fn graph_url(at: &At<'_>) -> Option<url::Url> {
     url
 }
 
+/// Reads `release_verification`.
+pub(super) fn release_verification(top: &mut Fields<'_>, folder: &Path) -> ReleaseVerification {
+    let mut fields = top.fields("release_verification");
+    let mut read = |key, default| {
+        let written = fields.as_mut().and_then(|fields| fields.fields(key));
+        signed_by(written, folder, default)
+    };
+    let found = ReleaseVerification {
+        ocp: read("ocp", OCP_SIGNATURES),
+        okd: read("okd", OKD_SIGNATURES),
+    };
+    if let Some(fields) = fields {
+        fields.finish();
+    }
+    found
+}
+
+/// What holds where nothing is said.
+pub(super) fn signed_by_default(store: &str) -> SignedBy {
+    SignedBy {
+        store: url::Url::parse(store).expect("the default is a URL"),
+        keyring: None,
+        names: Vec::new(),
+    }
+}
+
+fn signed_by(fields: Option<Fields<'_>>, folder: &Path, store: &str) -> SignedBy {
+    let mut found = signed_by_default(store);
+    let Some(mut fields) = fields else {
+        return found;
+    };
+    if let Some(url) = fields.get("store").and_then(|at| store_url(&at)) {
+        found.store = url;
+    }
+    found.keyring = path(&mut fields, "keyring", folder);
+    let names = fields.list("names");
+    found.names = names.iter().filter_map(signed_name).collect();
+    fields.finish();
+    found
+}
+
+/// Reads the address of a signature store.
+fn store_url(at: &At<'_>) -> Option<url::Url> {
+    let text = at.text()?;
+    let url = url::Url::parse(&text).ok();
+    let url = url.filter(|url| match url.scheme() {
+        "http" | "https" => url.has_host(),
+        "file" => !url.has_host(),
+        _ => false,
+    });
+    if url.is_none() {
+        let message = format!(
+            "`{}` is not the address of a signature store",
+            yaml::shorten(&text)
+        );
+        at.error(
+            message,
+            "write one that begins with `https://`, `http://` or `file:///`",
+        );
+    }
+    url
+}
+
+/// Reads a repository that signatures may name.
+fn signed_name(at: &At<'_>) -> Option<Repository> {
+    let reference: Reference = at.parsed()?;
+    if reference.tag.is_some() || reference.digest.is_some() {
+        at.error(
+            format!("`{reference}` is more than a repository"),
+            "leave out tag and digest",
+        );
+        return None;
+    }
+    Some(reference.repository)
+}
+
 /// Reads `registries`.
 pub(super) fn registries(top: &mut Fields<'_>, folder: &Path) -> Vec<RegistryAccess> {
     let mut found: Vec<RegistryAccess> = Vec::new();
@@ -234,10 +294,16 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
     let plain_http = fields.flag("plain_http");
     let skip_tls_verify = fields.flag("skip_tls_verify");
     let ca_file = path(&mut fields, "ca_file", folder);
+    let client = client(at, &mut fields, folder);
     if plain_http && (skip_tls_verify || ca_file.is_some()) {
         at.error(
             "`plain_http` has no certificate that could be checked or not",
             "remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+        );
+    } else if plain_http && client.is_some() {
+        at.error(
+            "`plain_http` shows no certificate",
+            "remove `plain_http`, or `client_cert` and `client_key`",
         );
     }
     fields.finish();
@@ -246,8 +312,42 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
         plain_http,
         skip_tls_verify,
         ca_file,
+        client,
     };
     host_at.map(|at| (at, access))
+}
+
+/// Reads `signatures`: whether they come along, and how often they are looked for again.
+pub(super) fn signatures(fields: &mut Fields<'_>) -> (Option<bool>, Option<Duration>) {
+    let Some(mut fields) = fields.fields("signatures") else {
+        return (None, None);
+    };
+    let copy = fields.get("copy").and_then(|at| at.boolean());
+    let refresh = time(&mut fields, "refresh", SECOND);
+    fields.finish();
+    (copy, refresh)
+}
+
+/// Reads what is shown to a registry: both files or none.
+fn client(at: &At<'_>, fields: &mut Fields<'_>, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let certificate = path(fields, "client_cert", folder);
+    let key = path(fields, "client_key", folder);
+    if certificate.is_some() != key.is_some() {
+        at.error(
+            "`client_cert` and `client_key` belong together, and one is missing",
+            "name both PEM files, or neither",
+        );
+    }
+    certificate.zip(key)
+}
+
+/// Reads `registries_conf`: a file, or `none`.
+pub(super) fn registries_conf(top: &mut Fields<'_>, folder: &Path) -> RegistriesConf {
+    match word(top, "registries_conf") {
+        None => RegistriesConf::Usual,
+        Some(text) if text == "none" => RegistriesConf::None,
+        Some(text) => RegistriesConf::File(folder.join(text)),
+    }
 }
 
 /// Reads `keep`: how many plans and how many runs.

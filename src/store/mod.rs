@@ -3,15 +3,20 @@
 //! One embedded database in the state folder, and beside it a folder of blobs that were read for planning. Losing it is safe:
 //! the mirror is asked again. All calls block for the length of a disk access; writers commit before they return.
 
+mod attached;
+
 mod kept;
 
 mod records;
+
+mod tidy;
 
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+pub use attached::Looked;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{
@@ -142,6 +147,7 @@ impl Store {
         })?;
         let lineage = prepare(&db, &shown)?;
         let kept = Kept::open(&folder.join("kept"))?;
+        kept.sweep(tidy::WEEK);
         Ok(Store {
             db: Arc::new(db),
             kept,
@@ -289,7 +295,7 @@ impl Store {
         Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
     }
 
-    /// Keeps manifests and payloads, by digest, for good.
+    /// Keeps manifests and payloads, by digest, for as long as anything needs them.
     pub fn keep_facts(
         &self,
         manifests: &[Arc<Manifest>],
@@ -321,6 +327,29 @@ impl Store {
             }
         }
         write.commit().map_err(access)
+    }
+
+    /// Returns the signatures that vouched for a release payload when they were kept.
+    pub fn signatures(&self, digest: &Digest) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let bytes = self.fact(&format!("signatures {digest}"))?;
+        let decode = |text: String| hex::decode(text).ok();
+        Ok(bytes.and_then(|b| {
+            let texts: Vec<String> = serde_json::from_slice(&b).ok()?;
+            texts.into_iter().map(decode).collect()
+        }))
+    }
+
+    /// Keeps the signatures that vouch for a release payload, where others or none are kept.
+    pub fn keep_signatures(&self, digest: &Digest, messages: &[Vec<u8>]) -> Result<(), Error> {
+        if self.signatures(digest)?.as_deref() == Some(messages) {
+            return Ok(());
+        }
+        let texts: Vec<String> = messages.iter().map(hex::encode).collect();
+        let value = serde_json::to_vec(&texts).map_err(|source| Error::Record {
+            what: "signature",
+            source,
+        })?;
+        self.put(FACTS, &format!("signatures {digest}"), &value)
     }
 
     fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -551,5 +580,17 @@ mod tests {
             .unwrap();
         assert_eq!(store.manifest(&manifest.digest).unwrap(), Some(manifest));
         assert_eq!(store.manifest(&Digest::of(b"other")).unwrap(), None);
+    }
+
+    #[test]
+    fn signatures_are_kept_with_their_bytes_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let digest = Digest::of(b"x");
+        assert_eq!(store.signatures(&digest).unwrap(), None);
+        for messages in [vec![vec![0, 255], vec![]], vec![vec![7]]] {
+            store.keep_signatures(&digest, &messages).unwrap();
+            assert_eq!(store.signatures(&digest).unwrap(), Some(messages));
+        }
     }
 }

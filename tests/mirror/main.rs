@@ -12,11 +12,19 @@ mod site;
 
 mod daemon;
 
+mod facade;
+
+mod attached;
+
 mod releases;
+
+mod signatures;
 
 mod bytes;
 
 mod adoption;
+
+mod floor;
 
 mod sharing;
 

@@ -4,7 +4,7 @@ use prost_types::{ListValue, Struct, Value as Plain, value::Kind as Is};
 use serde_json::Value;
 
 use crate::{
-    cluster::document::{self, Document},
+    cluster::document::Document,
     grpc::{
         convert::plan::{document_change, node_impact},
         v1,
@@ -24,24 +24,17 @@ pub fn resources(resources: &[ResourceView], kinds: &[String]) -> v1::GetResourc
 }
 
 fn resource(view: &ResourceView) -> v1::Resource {
-    let document = &view.document;
+    let object = &view.object;
     v1::Resource {
-        image_set: document.set.to_string(),
-        name: document.name.clone(),
-        file_name: document.file_name.clone(),
-        api_version: document::API_VERSION.to_owned(),
-        kind: kind_of(document),
-        text: document.text.clone(),
-        value: Some(structure(&document.value)),
+        image_set: object.set.to_string(),
+        name: object.name.clone(),
+        file_name: object.file_name.clone(),
+        api_version: object.api_version().to_owned(),
+        kind: object.kind().to_owned(),
+        text: object.text.clone(),
+        value: Some(structure(&object.value)),
         retirable: view.retirable.clone(),
     }
-}
-
-fn kind_of(document: &Document) -> String {
-    document.value["kind"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn structure(value: &Value) -> Struct {
