@@ -30,6 +30,8 @@ mod connection;
 
 mod body;
 
+mod bulk;
+
 mod pace;
 
 mod transport;

@@ -15,6 +15,7 @@ use crate::{
     registry::{
         auth::Credentials,
         body::Progress,
+        bulk::Bulk,
         challenge::Challenge,
         connection::{self, Clients, Connections},
         error::{Error, Fault, Problem, Task},
@@ -74,6 +75,7 @@ pub(super) struct Host {
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
     clients: Clients,
+    bulk: Bulk,
     pub(super) pace: Arc<Pace>,
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
@@ -104,6 +106,7 @@ impl Host {
             connections,
             access,
             clients,
+            bulk: Bulk::default(),
             pace,
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
@@ -298,6 +301,10 @@ impl Host {
             };
             match self.exchange(request, url, proof, body()).await {
                 Ok(response) => {
+                    // Who a redirect leads to has habits of their own.
+                    if self.is_own(response.url()) {
+                        self.bulk.note(response.version(), response.headers());
+                    }
                     let _ = self.base.set(base);
                     return Ok(response);
                 }
@@ -329,7 +336,7 @@ impl Host {
         body: reqwest::Body,
     ) -> Result<reqwest::Response, Error> {
         let client = match request.lane {
-            Lane::Download | Lane::Upload => &self.clients.bulk,
+            Lane::Download | Lane::Upload if !self.bulk.shares() => &self.clients.bulk,
             _ => &self.clients.metadata,
         };
         let mut out = client
