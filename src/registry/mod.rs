@@ -52,6 +52,8 @@ mod redirect;
 
 mod body;
 
+mod bulk;
+
 mod pace;
 
 mod transport;

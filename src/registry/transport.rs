@@ -16,6 +16,7 @@ use crate::{
     registry::{
         auth::Credentials,
         body::Progress,
+        bulk::Bulk,
         challenge::Challenge,
         connection::{Clients, Connections, Reach, authority},
         error::{Error, Fault, Problem, Task},
@@ -90,6 +91,7 @@ pub(super) struct Host {
     pub(super) options: Arc<Options>,
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
+    bulk: Bulk,
     pub(super) pace: Arc<Pace>,
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
@@ -119,6 +121,7 @@ impl Host {
             options,
             connections,
             access,
+            bulk: Bulk::default(),
             pace,
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
@@ -328,6 +331,10 @@ impl Host {
             };
             match self.exchange(request, url, proof, body()).await {
                 Ok(response) => {
+                    // Who a redirect leads to has habits of their own.
+                    if self.is_own(response.url()) {
+                        self.bulk.note(response.version(), response.headers());
+                    }
                     let _ = self.base.set(base);
                     return Ok(response);
                 }
@@ -429,7 +436,10 @@ impl Host {
     fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
         let clients = self.clients_for(url)?;
         Ok(match lane {
-            Lane::Download | Lane::Upload => clients.bulk,
+            // Whom the registry names has habits of its own.
+            Lane::Download | Lane::Upload if !(self.is_own(url) && self.bulk.shares()) => {
+                clients.bulk
+            }
             _ => clients.metadata,
         })
     }

@@ -154,3 +154,77 @@ async fn empty_repository_gets_what_it_lacks_and_one_that_is_not_is_none_the_wor
         "nothing is asked for that cannot be there"
     );
 }
+
+/// A registry that wants tokens, of which the one that was given is worth nothing any more when the bytes of a large blob are there.
+#[tokio::test]
+async fn token_that_runs_out_in_an_upload_costs_a_new_one_and_not_the_image() {
+    for mirror in [Registry::debian(), Registry::distribution3()] {
+        let upstream = Upstream::of(one());
+        let large = upstream.set.0[0].1.blobs[1].digest.hex();
+        let (mut valid, mut expired) = (1, false);
+        let guard = move |asked: &Asked| {
+            if asked.target.starts_with("/token") {
+                let token = format!(r#"{{"token":"t{valid}","expires_in":300}}"#);
+                return Some(Fault::Answer(200, vec![], token));
+            }
+            let realm = format!(r#"Bearer realm="http://{}/token",service="x""#, asked.host);
+            let challenge = vec![("WWW-Authenticate", realm)];
+            if asked.kind() == Kind::Upload && asked.target.contains(&large) && !expired {
+                (valid, expired) = (valid + 1, true);
+                return Some(Fault::Late(401, challenge, String::new()));
+            }
+            let known = asked.authorization == Some(format!("Bearer t{valid}"));
+            (!known).then(|| Fault::Answer(401, challenge, String::new()))
+        };
+        let sink = Proxy::before(mirror.address(), Box::new(guard)).await;
+        let from = upstream.registry.address();
+        let ended = run(&upstream.set, from, &sink.address, Stock::default()).await;
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        assert_eq!(held(&mirror, &upstream.set).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn mirror_that_is_not_there_is_a_sentence_and_once_it_is_back_the_rest_comes() {
+    let (upstream, mut mirror) = (Upstream::of(one()), Registry::debian());
+    let (from, to) = (upstream.registry.address(), mirror.address().to_owned());
+    mirror.stop();
+    let ended = run(&upstream.set, from, &to, Stock::default()).await;
+    assert_eq!(ended.done, 0);
+    let expected = format!("{to} refuses connections; is the port right, and is it plain HTTP?");
+    assert!(ended.failed[0].contains(&expected), "{ended:?}");
+    assert_eq!(upstream.registry.requests().blob_gets().len(), 0);
+    mirror.resume();
+    let ended = run(&upstream.set, from, &to, Stock::default()).await;
+    assert!(ended.failed.is_empty(), "{ended:?}");
+    assert_eq!(held(&mirror, &upstream.set).len(), 1);
+}
+
+/// Many images in many repositories that all want the same blobs, of which some fail: everybody who waits is called.
+#[tokio::test]
+async fn many_who_wait_for_one_blob_all_come_to_an_end() {
+    let (set, failing) = (Set::of(40, 4, 512), AtomicUsize::new(0));
+    let upstream = Upstream::of(set);
+    let shared = upstream.set.0[0].1.blobs[1].digest.hex();
+    let mirror = Registry::debian();
+    let spoil = move |asked: &Asked| {
+        let hit = asked.kind() == Kind::Blob && asked.target.contains(&shared);
+        let fails = hit && failing.fetch_add(1, SeqCst) < 6;
+        fails.then(|| Fault::Answer(403, vec![], String::new()))
+    };
+    let source = Proxy::before(upstream.registry.address(), Box::new(spoil)).await;
+    let ended = run(
+        &upstream.set,
+        &source.address,
+        mirror.address(),
+        Stock::default(),
+    )
+    .await;
+    assert_eq!(ended.done + ended.failed.len(), 44, "{ended:?}");
+    assert_eq!(
+        ended.failed.len(),
+        6,
+        "those who asked, and nobody else: {ended:?}"
+    );
+    assert_eq!(held(&mirror, &upstream.set).len(), 38);
+}

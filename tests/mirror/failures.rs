@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::{
     fixture::{image::Image, place::Placed, release::Release},
-    site::{FEW, Site, Updates, blob_bytes},
+    site::{Ended, FEW, Site, Updates, blob_bytes},
 };
 
 #[test]
@@ -236,6 +236,63 @@ fn blob_that_the_mirror_lost_is_brought_again() {
     site.done(&[]);
     site.assert_mirrored("team/app:2", &second);
     site.assert_mirrored("team/app:1", &first);
+}
+
+/// Begins a round as [`Site::command`] does, in which no file may grow beyond so many bytes.
+fn with_room(site: &Site, bytes: u64) -> std::process::Command {
+    let command = site.command(&[]);
+    let mut limited = std::process::Command::new("sh");
+    // A limit that is passed is an error of the write then, as a full disk is, and no signal.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512);
+    limited
+        .args(["-c", &script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
+#[test]
+fn disk_that_is_full_ends_the_run_with_a_sentence_and_loses_nothing() {
+    let (site, set) = (Site::new(), crate::fixture::set::Set::of(60, 4, 512));
+    site.publish(&set.placed());
+    let names = set.by_tag();
+    site.additional(&[&names[0]]);
+    site.done(&[]);
+    site.additional(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let state = fs::metadata(site.path("state/state.redb")).unwrap().len();
+
+    let ended = Ended::of(with_room(&site, state).output().unwrap());
+    assert!(![0, 101].contains(&ended.code), "{ended:#?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
+    let told = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(told.contains("state"), "{ended:#?}");
+    println!("{told}");
+
+    site.done(&[]);
+    for (name, image) in [&set.0[1], &set.0[63]] {
+        site.assert_mirrored(&format!("{name}:{}", crate::fixture::set::TAG), image);
+    }
+    site.done(&[]).says(&["Nothing to copy"]);
+}
+
+#[test]
+fn state_that_cannot_be_written_is_told_before_anything_is_copied() {
+    let site = Site::new();
+    let image = Image::simple("app");
+    site.publish(&[Placed::tagged("team/app", "1", &image)]);
+    site.additional(&["team/app:1"]);
+    fs::write(site.path("state"), "a file, where a folder is wanted").unwrap();
+    let ended = site.once(&[]);
+    assert!(![0, 101].contains(&ended.code), "{ended:#?}");
+    let folder = site.path("state").display().to_string();
+    assert!(ended.stderr.contains(&folder), "{ended:#?}");
+    assert_eq!(site.mirror.requests().writes(), 0);
 }
 
 /// How a release's payload is named in lists.

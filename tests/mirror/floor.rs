@@ -2,7 +2,19 @@
 //!
 //! Peers on the same set, cold and warm: oc-mirror 1250/422, skopeo sync 1082/160, regsync 888/48, ocync 710/72.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+use imagesetd::model::{
+    desired::{Desired, Kind, Wanted},
+    facts::{Built, Facts},
+    image::{Digest, Repository},
+    imageset::ImageSet,
+    mirrored::{Landed, Mirrored, Position},
+    plan::{self, Basis},
+};
 
 use crate::{
     fixture::set::{self, Set},
@@ -34,7 +46,7 @@ fn round(site: &Site) -> (Requests, Requests) {
 
 /// How often each kind of thing was asked for, for messages.
 fn kinds(requests: &Requests) -> String {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for r in requests.iter() {
         let kind = ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/list"]
             .into_iter()
@@ -77,6 +89,66 @@ fn cold_round_is_at_the_floor_and_a_warm_one_is_a_look_a_tag() {
     let (upstream, mirror) = round(&site);
     assert_eq!((upstream.count("HEAD"), upstream.len()), (24, 24));
     assert_eq!(mirror.len(), 0);
+}
+
+/// Plans for `count` images by digest of which the mirror holds every one: what is still asked for, what is to be done, and how many
+/// facts the state is.
+fn known(count: usize) -> (usize, usize, u64) {
+    let image = |n: usize| {
+        let digest = Digest::of(&n.to_le_bytes());
+        let target: Repository = format!("m.lan/team{}/app", n / 100).parse().unwrap();
+        Wanted {
+            source: format!("q.io/team{}/app", n / 100).parse().unwrap(),
+            tag: format!("sha256-{}", digest.hex()).parse().unwrap(),
+            kind: Kind::Additional,
+            asked_tag: None,
+            platforms: vec![],
+            unit: n.to_string(),
+            entry: n.to_string(),
+            digest,
+            target,
+        }
+    };
+    let mut images: Vec<_> = (0..count).map(image).collect();
+    images.sort();
+    let mut mirrored = Mirrored::default();
+    for image in &images {
+        let (repository, digest) = (image.target.clone(), image.digest.clone());
+        mirrored.apply(&Landed::Manifest {
+            repository: repository.clone(),
+            digest: digest.clone(),
+            complete: true,
+        });
+        mirrored.apply(&Landed::Tag(repository, image.tag.clone(), digest));
+    }
+    let desired = Desired {
+        images,
+        ..Desired::default()
+    };
+    let basis = Basis {
+        set: &ImageSet::default(),
+        revision: "",
+        base: Position {
+            lineage: String::new(),
+            serial: mirrored.serial(),
+        },
+        before: &[],
+        dropped: &[],
+        pins: &BTreeMap::new(),
+        committed: false,
+        kept: &HashSet::new(),
+    };
+    match plan::build(&basis, &desired, &mirrored, &Facts::default()) {
+        Built::Whole(plan) => (0, plan.steps.len(), mirrored.serial()),
+        Built::Missing(needs) => (needs.len(), 0, mirrored.serial()),
+    }
+}
+
+#[test]
+fn images_that_are_known_by_digest_cost_no_question_and_two_facts_each() {
+    for count in [1_000, 10_000, 100_000] {
+        assert_eq!(known(count), (0, 0, 2 * count as u64));
+    }
 }
 
 /// Takes a registry's record.

@@ -20,6 +20,9 @@ pub struct Asked {
     /// Path and query.
     pub target: String,
     pub range: Option<String>,
+    pub authorization: Option<String>,
+    /// What the client calls the proxy.
+    pub host: String,
 }
 
 /// What kind of request it is, for choosing whom a fault hits.
@@ -51,9 +54,9 @@ impl Asked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The proxy itself answers, before it has read the request's body.
-    Answer(u16, Vec<(&'static str, String)>, &'static str),
+    Answer(u16, Vec<(&'static str, String)>, String),
     /// It answers so after it has read the request's body, and passes nothing on.
-    Late(u16, Vec<(&'static str, String)>, &'static str),
+    Late(u16, Vec<(&'static str, String)>, String),
     /// It sends the client back to where it asked.
     RedirectLoop,
     /// The connection is reset after so many bytes of the request's body were passed on.
@@ -328,6 +331,8 @@ fn asked(head: &str) -> Asked {
         method: words.next().unwrap().to_owned(),
         target: words.next().unwrap().to_owned(),
         range: header(head, "range"),
+        authorization: header(head, "authorization"),
+        host: header(head, "host").unwrap_or_default(),
     }
 }
 
