@@ -10,6 +10,8 @@ mod attached;
 
 mod blobs;
 
+mod children;
+
 mod pulse;
 
 mod queue;
@@ -48,7 +50,7 @@ use crate::{
         accessory::Accessory,
         desired::Kind,
         image::{Digest, Repository},
-        manifest::Manifest,
+        manifest::{Descriptor, Manifest},
         mirrored::{Landed, Mirrored},
         plan::Step,
         sentence,
@@ -94,6 +96,8 @@ pub struct Stock {
     pub unclean: bool,
     /// Repositories that were not there when they were looked for, and so have nothing.
     pub empty: HashSet<Repository>,
+    /// Images that are where they belong with all they name, of those that others are made of.
+    pub children: HashSet<(Repository, Digest)>,
 }
 
 /// What a run reports, in the order it happens.
@@ -161,7 +165,8 @@ impl Reporter {
 
 impl Engine {
     /// Performs `steps` and returns when each is done, failed or skipped. `stock` says what the mirror has, see [`stock`].
-    pub async fn run(self, steps: Vec<Step>, stock: Stock, events: mpsc::Sender<Event>) {
+    pub async fn run(self, steps: Vec<Step>, mut stock: Stock, events: mpsc::Sender<Event>) {
+        let children = Mutex::new(std::mem::take(&mut stock.children));
         let desk = Desk::new(stock, self.uploads.clone(), self.limits.blobs);
         let (units, ready) = Units::new(steps);
         let run = Run {
@@ -170,6 +175,7 @@ impl Engine {
                 pulse: Arc::default(),
             },
             desk,
+            children,
             stuck: CancellationToken::new(),
             units,
             places: Mutex::new(HashMap::new()),
@@ -189,9 +195,14 @@ pub fn stock(steps: &[Step], mirrored: &Mirrored, larder: &dyn Larder) -> Stock 
     let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
     let mut wanted: HashMap<Digest, &Repository> = HashMap::new();
     let mut shared: HashMap<Digest, Vec<Repository>> = HashMap::new();
+    let mut children = HashSet::new();
     for step in steps {
         let target = &step.image.target;
         for manifest in manifests_at_hand(step, larder) {
+            let whole =
+                |child: &&Descriptor| mirrored.manifest(target, &child.digest) == Some(true);
+            let held = manifest.children(&[]).filter(whole);
+            children.extend(held.map(|child| (target.clone(), child.digest.clone())));
             for blob in manifest.blobs() {
                 let first = *wanted.entry(blob.digest.clone()).or_insert(target);
                 if first != target {
@@ -214,6 +225,7 @@ pub fn stock(steps: &[Step], mirrored: &Mirrored, larder: &dyn Larder) -> Stock 
     Stock {
         donors,
         shared,
+        children,
         ..Stock::default()
     }
 }
@@ -247,6 +259,8 @@ fn place_in<T: Clone + Eq + Hash>(places: &Places<T>, target: &Repository, what:
 struct Run {
     engine: Engine,
     desk: Desk,
+    /// What is believed to be in its place since before the run.
+    children: Mutex<HashSet<(Repository, Digest)>>,
     units: Units,
     report: Reporter,
     /// What is in flight is given up once this is cancelled: nothing moves any more.
@@ -355,8 +369,14 @@ impl Run {
                 Ok(()) => return Ok(()),
                 Err(setback) => setback,
             };
-            // Wrong bytes are a mishap of the way once, and twice they are what is there.
-            let passing = error.is_transient() || (error.is_wrong_bytes() && attempt == 1);
+            // Wrong bytes are a mishap of the way once, and twice they are what is there; what was asked for again and again is asked
+            // for in one more round of these.
+            let once_more =
+                error.is_wrong_bytes() || (error.is_transient() && error.was_repeated());
+            let passing = match once_more {
+                true => attempt == 1,
+                false => error.is_transient(),
+            };
             let again = passing
                 && error.retry_after().is_none_or(|asked| asked <= PATIENCE)
                 && attempt <= self.engine.limits.retries
@@ -434,37 +454,6 @@ impl Run {
         })
     }
 
-    /// Brings a child of an index into its place, by digest.
-    async fn child(
-        &self,
-        source: &Repository,
-        target: &Repository,
-        digest: &Digest,
-        depth: usize,
-    ) -> Result<(), registry::Error> {
-        let place = self.place_of(target, digest);
-        let mut done = place.lock().await;
-        if *done {
-            return Ok(());
-        }
-        let manifest = self.manifest(source, digest).await?;
-        if depth < 4 {
-            for grandchild in manifest.children(&[]) {
-                Box::pin(self.child(source, target, &grandchild.digest, depth + 1)).await?;
-            }
-        }
-        self.manifest_with_blobs(
-            source,
-            target,
-            &manifest,
-            Selector::Digest(digest.clone()),
-            true,
-        )
-        .await?;
-        *done = true;
-        Ok(())
-    }
-
     fn place_of(&self, target: &Repository, digest: &Digest) -> Place {
         place_in(&self.places, target, digest)
     }
@@ -492,7 +481,18 @@ impl Run {
                 Err(error) if repairs < 2 && self.forget(target, manifest, &error).await => {
                     repairs += 1
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let lost = self.lost_children(target, manifest, &error);
+                    if lost.is_empty() {
+                        return Err(error);
+                    }
+                    // Each is believed in once a run, which bounds this.
+                    for child in lost {
+                        let gone = Landed::Gone(target.clone(), child.clone());
+                        self.report.say(Event::Landed(gone)).await;
+                        Box::pin(self.child(source, target, &child, 1)).await?;
+                    }
+                }
             }
         }
         let landed = Landed::Manifest {

@@ -122,6 +122,12 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
     ] {
         mirrored.apply(&Landed::Blob(at(repository), digest.clone()));
     }
+    mirrored.apply(&Landed::Manifest {
+        repository: at("m.lan/x"),
+        digest: child.digest.clone(),
+        complete: true,
+    });
+    let children: HashSet<_> = [(at("m.lan/x"), child.digest.clone())].into();
     let mut again = wanted.clone();
     again.image.target = at("m.lan/z");
     again.image.digest = child.digest.clone();
@@ -135,6 +141,7 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
         one,
         Stock {
             donors: donors.clone(),
+            children: children.clone(),
             ..Stock::default()
         }
     );
@@ -143,6 +150,7 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
         stock(&[wanted, again], &mirrored, &shelf),
         Stock {
             donors,
+            children,
             shared: [own, elsewhere, nowhere].map(|d| (d, sharers())).into(),
             ..Stock::default()
         }

@@ -446,6 +446,18 @@ impl Error {
         }
     }
 
+    /// Whether the request was sent again already, as often as it may be. The bytes of blobs are not: whoever reads or sends them
+    /// begins anew.
+    pub fn was_repeated(&self) -> bool {
+        let streams = |task: &Task| matches!(task, Task::ReadBlob(..) | Task::Upload(..));
+        match self {
+            Error::Refused(refused) => !streams(&refused.task),
+            Error::Unreachable { task, .. } | Error::Answer { task, .. } => !streams(task),
+            Error::Sources { tried, .. } => tried.iter().all(Error::was_repeated),
+            _ => true,
+        }
+    }
+
     /// Whether bytes came, or arrived, that are not what they should be, which a mishap on the way may explain.
     pub fn is_wrong_bytes(&self) -> bool {
         match self {

@@ -11,10 +11,9 @@ use std::{
 
 use http::StatusCode;
 use jiff::Timestamp;
-use reqwest::Client;
 use url::Url;
 
-use super::update_service::{self, Cause, Options, cause, is_certificate};
+use super::update_service::{self, Cause, Options, Web, cause, is_certificate};
 use crate::model::{
     facts::{self, Failure},
     image::{Digest, Repository},
@@ -61,9 +60,6 @@ pub enum Error {
     /// The keys that the program carries along cannot be read.
     #[error("the keys of Red Hat {0}; this is a fault of this build of imagesetd")]
     Carried(KeyringError),
-    /// There can be no HTTP client.
-    #[error("the HTTP client for signature stores cannot be set up: {}", cause(.0))]
-    Client(#[source] reqwest::Error),
 }
 
 /// The keys that sign releases of OpenShift, as this program carries them along.
@@ -87,12 +83,12 @@ pub fn keyring(path: &Path) -> Result<Keyring, Error> {
 pub struct SignatureStores {
     ocp: Source,
     okd: Source,
-    client: Client,
+    web: Web,
     options: Options,
 }
 
 impl SignatureStores {
-    /// Prepares to ask; needs rustls' default crypto provider installed.
+    /// Prepares to ask.
     ///
     /// Proxies and certificates are those of the environment, as for update services.
     pub fn new(ocp: Source, okd: Source, options: Options) -> Result<Self, Error> {
@@ -106,11 +102,10 @@ impl SignatureStores {
                 return Err(Error::Store(shown(store)));
             }
         }
-        let client = options.client().map_err(Error::Client)?;
         Ok(SignatureStores {
             ocp,
             okd,
-            client,
+            web: Web::default(),
             options,
         })
     }
@@ -208,7 +203,7 @@ impl SignatureStores {
     }
 
     async fn attempt(&self, place: &Url) -> Result<Option<Vec<u8>>, update_service::Failure> {
-        let request = self.client.get(place.clone());
+        let request = self.web.client(&self.options)?.get(place.clone());
         let response = request
             .send()
             .await

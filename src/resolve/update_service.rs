@@ -1,6 +1,12 @@
 //! Asks an update service (Cincinnati, the OpenShift Update Service) for graphs.
 
-use std::{collections::BTreeSet, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
@@ -72,7 +78,7 @@ pub enum Error {
     )]
     Base(String),
     /// There can be no HTTP client.
-    #[error("the HTTP client for update services cannot be set up: {}", cause(.0))]
+    #[error("the HTTP client cannot be set up: {}", cause(.0))]
     Client(#[source] reqwest::Error),
     /// No answer came, or it broke off.
     #[error("{asked} failed after {attempts} attempts: {}; {}", cause(.source), remedy(.source))]
@@ -136,7 +142,7 @@ impl fmt::Display for Asked {
 pub struct UpdateService {
     ocp: Url,
     okd: Url,
-    client: Client,
+    web: Web,
     options: Options,
 }
 
@@ -161,11 +167,10 @@ impl UpdateService {
                 return Err(Error::Base(public(base)));
             }
         }
-        let client = options.client().map_err(Error::Client)?;
         Ok(UpdateService {
             ocp,
             okd,
-            client,
+            web: Web::default(),
             options,
         })
     }
@@ -224,7 +229,7 @@ impl UpdateService {
     }
 
     async fn attempt(&self, url: &Url, asked: &Asked) -> Result<Vec<u8>, Failure> {
-        let request = self.client.get(url.clone());
+        let request = self.web.client(&self.options)?.get(url.clone());
         let request = request.header(header::ACCEPT, "application/json");
         let response = request.send().await.map_err(Failure::broken)?;
         if !response.status().is_success() {
@@ -248,8 +253,7 @@ impl Options {
             .min(LONGEST_WAIT)
     }
 
-    /// Returns a client that goes by these options; needs rustls' default crypto provider installed.
-    pub(super) fn client(&self) -> Result<Client, reqwest::Error> {
+    fn client(&self) -> Result<Client, reqwest::Error> {
         let mut builder = web_client(&self.proxies)
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.idle_timeout)
@@ -259,6 +263,23 @@ impl Options {
             builder = builder.tls_certs_merge(roots);
         }
         builder.build()
+    }
+}
+
+/// An HTTP client that is set up for the first question: reading the system's CA certificates takes longer than a round in which
+/// nobody has one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Web(Arc<OnceLock<Client>>);
+
+impl Web {
+    /// Returns the client, which goes by the options of whoever asks first.
+    pub(super) fn client(&self, options: &Options) -> Result<&Client, Failure> {
+        if let Some(client) = self.0.get() {
+            return Ok(client);
+        }
+        let made = options.client();
+        let made = made.map_err(|e| Failure::lasting(Cause::Error(Error::Client(e))))?;
+        Ok(self.0.get_or_init(|| made))
     }
 }
 

@@ -1,9 +1,13 @@
 //! Images of several platforms: whole, or those platforms that were asked for.
 
 use crate::{
-    fixture::{image::Image, place::Placed},
+    fixture::{
+        image::{Flavor, Image, Layer},
+        place::Placed,
+    },
     site::{PREFIX, Site},
     support::{
+        access_log::Requests,
         registry::{Kind, Options, Registry, SPARSE_INDEXES},
         skopeo,
     },
@@ -40,6 +44,47 @@ fn index_lands_whole_children_first() {
         .collect();
     assert_eq!(pushed.len(), 4);
     assert_eq!(pushed.last().unwrap().manifest(), Some("1"));
+}
+
+/// An index of two images, of which the second is another one for each `version`.
+fn version(version: &str) -> Image {
+    let child = |name: &str, arch| {
+        let layers = [Layer::noise(name, 2 << 10)];
+        Image::new(Flavor::Oci, arch, &layers, &[("name", name)])
+    };
+    let stays = ("amd64", child("stays", "amd64"));
+    Image::index(Flavor::Oci, vec![stays, ("arm64", child(version, "arm64"))])
+}
+
+/// Publishes `index` as what `team/multi:1` names, and mirrors that; returns what was asked of the mirror.
+fn moved(site: &Site, index: &Image) -> Requests {
+    site.publish(&[Placed::tagged("team/multi", "1", index)]);
+    site.additional(&["team/multi:1"]);
+    let mark = site.mirror.mark();
+    site.done(&[]);
+    site.assert_mirrored("team/multi:1", index);
+    site.mirror.since(mark)
+}
+
+#[test]
+fn child_that_is_there_is_not_pushed_again_and_one_that_was_lost_is() {
+    for mirror in [Registry::debian(), Registry::distribution3()] {
+        let site = Site::with_mirror(mirror);
+        let [first, second, third] = ["first", "second", "third"].map(version);
+        moved(&site, &first);
+        let changed = second.children[1].digest().to_string();
+        assert_eq!(moved(&site, &second).manifest_puts(), [&changed, "1"]);
+
+        let lost = third.children[0].digest();
+        let (path, hex) = (format!("{PREFIX}/team/multi"), lost.hex());
+        let revisions = format!("docker/registry/v2/repositories/{path}/_manifests/revisions");
+        let link = site.mirror.storage().join(revisions).join("sha256");
+        std::fs::remove_dir_all(link.join(&hex)).unwrap();
+        let (changed, lost) = (third.children[1].digest().to_string(), lost.to_string());
+        // The first push of the index is refused, and not among those.
+        let puts = moved(&site, &third);
+        assert_eq!(puts.manifest_puts(), [&changed, &lost, "1"]);
+    }
 }
 
 #[test]
