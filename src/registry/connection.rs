@@ -87,21 +87,15 @@ impl Default for Timeouts {
     }
 }
 
-/// The HTTP clients for one way of access, shared by all hosts that have it.
-#[derive(Debug, Clone)]
-pub(super) struct Clients {
-    /// HTTP/2 where offered: many small requests at once.
-    pub(super) metadata: reqwest::Client,
-    /// HTTP/1.1: a connection a body, so that bodies share no window.
-    pub(super) bulk: reqwest::Client,
-}
-
 /// How a host is to be reached: all that clients differ by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reach {
     /// Whether TLS is spoken at all.
     pub(super) tls: bool,
     pub(super) skip_verify: bool,
+    /// Whether each body has a connection of its own, by HTTP/1.1, so that bodies share no window. Else HTTP/2 is spoken where it is
+    /// offered: many small requests at once.
+    pub(super) alone: bool,
     pub(super) files: TlsFiles,
 }
 
@@ -112,6 +106,7 @@ impl Reach {
             return Ok(Reach {
                 tls: false,
                 skip_verify: false,
+                alone: false,
                 files: TlsFiles::default(),
             });
         }
@@ -123,6 +118,7 @@ impl Reach {
         Ok(Reach {
             tls: true,
             skip_verify: access.skip_tls_verify,
+            alone: false,
             files,
         })
     }
@@ -147,7 +143,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Made {
-    clients: Clients,
+    client: reqwest::Client,
     /// How the files looked; nothing where one may have changed since without looking different.
     stamps: Option<Vec<Stamp>>,
     digest: Digest,
@@ -181,26 +177,26 @@ impl Connections {
         (format!("{host}, through the proxy {proxy},"), fault)
     }
 
-    /// Returns the clients for a way to reach a host, which messages name `host`.
+    /// Returns the client for a way to reach a host, which messages name `host`; all hosts that are reached in one way share it.
     ///
-    /// Files that are just being written do no harm: the clients of before go on.
-    pub(super) fn clients(&self, host: &str, reach: &Reach) -> Result<Clients, Error> {
+    /// Files that are just being written do no harm: the client of before goes on.
+    pub(super) fn client(&self, host: &str, reach: &Reach) -> Result<reqwest::Client, Error> {
         let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let files = reach.files.all();
         let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
         let Some(made) = all.get_mut(reach) else {
             let made = self.make(host, reach, &stamps)?;
-            let clients = made.clients.clone();
+            let client = made.client.clone();
             all.insert(reach.clone(), made);
-            return Ok(clients);
+            return Ok(client);
         };
         if made.stamps.as_ref() == Some(&stamps) {
-            return Ok(made.clients.clone());
+            return Ok(made.client.clone());
         }
         let texts = reach.files.read();
         if texts.as_ref().is_ok_and(|t| t.digest() == made.digest) {
             made.stamps = settled(&stamps);
-            return Ok(made.clients.clone());
+            return Ok(made.client.clone());
         }
         match self.make(host, reach, &stamps) {
             Ok(new) => *made = new,
@@ -210,29 +206,24 @@ impl Connections {
             }
             Err(_) => {}
         }
-        Ok(made.clients.clone())
+        Ok(made.client.clone())
     }
 
     fn make(&self, host: &str, reach: &Reach, stamps: &[Stamp]) -> Result<Made, Error> {
         let texts = reach.files.read().map_err(|why| unprepared(host, why))?;
-        let clients = Clients {
-            metadata: self.client(host, reach, &texts, false)?,
-            bulk: self.client(host, reach, &texts, true)?,
-        };
         Ok(Made {
-            clients,
+            client: self.set_up(host, reach, &texts)?,
             stamps: settled(stamps),
             digest: texts.digest(),
             complained: None,
         })
     }
 
-    fn client(
+    fn set_up(
         &self,
         host: &str,
         reach: &Reach,
         texts: &TlsTexts,
-        http1: bool,
     ) -> Result<reqwest::Client, Error> {
         let files = &reach.files;
         let because = |why| unprepared(host, why);
@@ -241,7 +232,7 @@ impl Connections {
         if let Some(identity) = texts.identity(files).map_err(because)? {
             builder = builder.identity(identity);
         }
-        if http1 {
+        if reach.alone {
             builder = builder.http1_only();
         }
         builder.build().map_err(|e| Error::Connections {

@@ -116,7 +116,7 @@ impl<'a> Service<'a> {
     }
 
     fn request(&self, url: Url, scopes: &Scopes) -> Result<RequestBuilder, Error> {
-        let client = self.host.clients_for(&url)?.metadata;
+        let client = self.host.client_for(&url, false)?;
         let request = client.request(self.method(), url);
         Ok(match self.credential() {
             Some(Credential::IdentityToken(token)) => {

@@ -18,7 +18,7 @@ use crate::{
         body::Progress,
         bulk::Bulk,
         challenge::Challenge,
-        connection::{Clients, Connections, Reach, authority},
+        connection::{Connections, Reach, authority},
         error::{Error, Fault, Problem, Task},
         pace::{Admission, MAX_REST, Pace},
         proof::{Knowledge, Proof},
@@ -373,7 +373,7 @@ impl Host {
                 authorization = None;
             }
             let mut out = self
-                .clients(&url, request.lane)?
+                .client(&url, request.lane)?
                 .request(request.method.clone(), url.clone())
                 .headers(request.headers.clone())
                 .header(header::ACCEPT_ENCODING, "identity");
@@ -433,22 +433,18 @@ impl Host {
     }
 
     /// Returns the client for a request to `url`: the registry's own, or that of another host which the registry names.
-    fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
-        let clients = self.clients_for(url)?;
-        Ok(match lane {
-            // Whom the registry names has habits of its own.
-            Lane::Download | Lane::Upload if !(self.is_own(url) && self.bulk.shares()) => {
-                clients.bulk
-            }
-            _ => clients.metadata,
-        })
+    fn client(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
+        // Whom the registry names has habits of its own.
+        let shares = || self.is_own(url) && self.bulk.shares();
+        let alone = matches!(lane, Lane::Download | Lane::Upload) && !shares();
+        self.client_for(url, alone)
     }
 
-    /// Returns the clients that reach `url`.
+    /// Returns the client that reaches `url`, for bodies that are `alone` on their connection or for all the rest.
     ///
     /// Another host than the registry's is reached as settings and folders say for it, else as the registry is: a site's blob store has
     /// its certificate from the same authority. What is shown to the registry is not shown there.
-    pub(super) fn clients_for(&self, url: &Url) -> Result<Clients, Error> {
+    pub(super) fn client_for(&self, url: &Url, alone: bool) -> Result<reqwest::Client, Error> {
         let (options, name) = (&self.options, self.registry.as_str());
         if self.is_own(url) {
             let mut access = self.access.clone();
@@ -456,7 +452,7 @@ impl Host {
                 access.scheme = Scheme::Https;
             }
             let reach = Reach::of(name, &access, &options.certs)?;
-            return self.connections.clients(name, &reach);
+            return self.connections.client(name, &Reach { alone, ..reach });
         }
         let other = authority(url);
         let named: Option<Registry> = other.parse().ok();
@@ -479,7 +475,7 @@ impl Host {
             reach.files.authorities.sort();
             reach.files.authorities.dedup();
         }
-        self.connections.clients(&other, &reach)
+        self.connections.client(&other, &Reach { alone, ..reach })
     }
 
     /// Returns an answer of success as one whose body can be read, and any other as the error it is.
