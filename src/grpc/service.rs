@@ -94,20 +94,18 @@ impl MirrorService for Service {
         request: Request<v1::ListPlansRequest>,
     ) -> Answer<v1::ListPlansResponse> {
         let request = request.into_inner();
-        let plans = self
-            .handle
-            .plans(given(&request.image_set))
-            .await
-            .map_err(|e| convert::refused(&e))?;
-        let (plans, next_page_token) = convert::page(
-            plans,
-            |view| view.record.plan.id.to_string(),
+        let refused = |e| convert::refused(&e);
+        let ids = self.handle.plan_ids(given(&request.image_set)).await;
+        let (ids, next_page_token) = convert::page(
+            ids.map_err(refused)?,
+            ToString::to_string,
             request.page_size,
             PAGE,
             &request.page_token,
         )?;
+        let plans = self.handle.plans(ids, convert::plan_summary).await;
         Ok(Response::new(v1::ListPlansResponse {
-            plans: plans.iter().map(convert::plan_summary).collect(),
+            plans: plans.map_err(refused)?,
             next_page_token,
         }))
     }

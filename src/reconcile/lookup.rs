@@ -1,6 +1,9 @@
 //! Finds what callers name, and says what a plan is good for now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use super::{
     Error, Handle,
@@ -75,27 +78,43 @@ impl Handle {
     }
 
     /// Returns a plan as it was made, without asking what it is good for now.
+    ///
+    /// Who reads its steps page by page asks for it as often: the last one is at hand.
     pub fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
-        self.find_plan(id)
+        let one = self.find_plan_id(id)?;
+        let last = self.inner.last_read.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = last.as_ref().filter(|record| record.plan.id == one) {
+            return Ok(record.clone());
+        }
+        let record = self.read_plan(&one)?;
+        *last = Some(record.clone());
+        Ok(record)
     }
 
     pub(super) fn find_plan(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
-        let ids: Vec<PlanId> = match id {
+        self.read_plan(&self.find_plan_id(id)?)
+    }
+
+    fn read_plan(&self, id: &PlanId) -> Result<Arc<PlanRecord>, Error> {
+        let record = self.inner.store.plan(id)?;
+        record
+            .map(Arc::new)
+            .ok_or_else(|| Error::NoPlan(id.0.clone()))
+    }
+
+    fn find_plan_id(&self, id: &str) -> Result<PlanId, Error> {
+        let mut ids: Vec<PlanId> = match id {
             "" => vec![],
             id => self.inner.store.plan_ids(id, 50)?,
         };
-        match ids.as_slice() {
-            [] => Err(Error::NoPlan(id.to_owned())),
-            [one] => self
-                .inner
-                .store
-                .plan(one)?
-                .map(Arc::new)
-                .ok_or_else(|| Error::NoPlan(id.to_owned())),
-            many => Err(Error::Ambiguous {
+        match (ids.pop(), ids.len()) {
+            (None, _) => Err(Error::NoPlan(id.to_owned())),
+            (Some(one), 0) => Ok(one),
+            (Some(_), others) => Err(Error::Ambiguous {
                 id: id.to_owned(),
                 what: "plan",
-                count: many.len(),
+                count: others + 1,
             }),
         }
     }
@@ -160,22 +179,20 @@ impl Handle {
         compared(record, &self.plan_now(&record.plan.set).await)
     }
 
-    /// The same of many plans: each image set is planned once.
-    pub(super) async fn freshness_of_all(&self, records: &[PlanRecord]) -> Vec<Freshness> {
-        let mut now = BTreeMap::new();
-        let mut found = Vec::with_capacity(records.len());
-        for record in records {
-            if let Some(known) = self.standing(record) {
-                found.push(known);
-                continue;
-            }
-            let set = &record.plan.set;
-            if !now.contains_key(set) {
-                now.insert(set, self.plan_now(set).await);
-            }
-            found.push(compared(record, &now[set]));
+    /// The same of one of many plans: each image set is planned once, for `now`.
+    pub(super) async fn freshness_among(
+        &self,
+        record: &PlanRecord,
+        now: &mut BTreeMap<SetName, Result<Plan, Error>>,
+    ) -> Freshness {
+        if let Some(known) = self.standing(record) {
+            return known;
         }
-        found
+        let set = &record.plan.set;
+        if !now.contains_key(set) {
+            now.insert(set.clone(), self.plan_now(set).await);
+        }
+        compared(record, &now[set])
     }
 
     /// What would be planned now, remembered by nobody; only where nothing is known yet is a plan made in earnest.

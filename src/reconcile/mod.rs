@@ -235,6 +235,8 @@ struct Inner {
     /// What any run is sending to the mirror.
     uploads: copy::Uploads,
     resolver: Resolver,
+    /// The plan whose steps were read last.
+    last_read: Mutex<Option<Arc<crate::model::record::PlanRecord>>>,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -277,6 +279,7 @@ impl Handle {
             mirror: parts.mirror,
             uploads: copy::Uploads::default(),
             resolver,
+            last_read: Mutex::default(),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

@@ -1,6 +1,6 @@
 //! What callers ask: plans, runs, status, resources. Each answer is a value; conversion to the wire is the caller's.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::{
     imageset::{self, FoundSet, Problem, SetName, Severity, SourceFile},
+    plan::PlanId,
     record::{
         DaemonStatus, Freshness, PlanRecord, Progress, RunRecord, RunState, SetStatus, Status,
         Trigger,
@@ -185,20 +186,32 @@ impl Handle {
         Ok(PlanView { record, freshness })
     }
 
-    /// Returns the plans that are kept, the newest first.
-    pub async fn plans(&self, set: Option<&str>) -> Result<Vec<PlanView>, Error> {
+    /// Returns the ids of the plans that are kept, the newest first.
+    pub async fn plan_ids(&self, set: Option<&str>) -> Result<Vec<PlanId>, Error> {
         let set = set.map(|s| self.find_set(s)).transpose()?;
-        let mut records = self.inner.on_store(|store| store.plans()).await?;
-        records.retain(|r| set.as_ref().is_none_or(|s| r.plan.set == *s));
-        records.sort_by(|a, b| (b.created, &b.plan.id).cmp(&(a.created, &a.plan.id)));
-        let freshness = self.freshness_of_all(&records).await;
-        let views = records.into_iter().zip(freshness);
-        Ok(views
-            .map(|(record, freshness)| PlanView {
-                record: Arc::new(record),
-                freshness,
-            })
-            .collect())
+        let ids = self
+            .inner
+            .on_store(move |store| store.plans_of(set.as_ref()));
+        ids.await
+    }
+
+    /// Returns what `tell` makes of these plans. They are read one after the other, since each may be of a hundred thousand steps; one
+    /// that is gone by now is left out.
+    pub async fn plans<T>(
+        &self,
+        ids: Vec<PlanId>,
+        tell: impl Fn(&PlanView) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let (mut told, mut now) = (Vec::new(), BTreeMap::new());
+        for id in ids {
+            let Some(record) = self.inner.on_store(move |store| store.plan(&id)).await? else {
+                continue;
+            };
+            let freshness = self.freshness_among(&record, &mut now).await;
+            let record = Arc::new(record);
+            told.push(tell(&PlanView { record, freshness }));
+        }
+        Ok(told)
     }
 
     /// Applies a plan by its id, or what an image set lacks now. Doing it again attaches to the run under way, or says that

@@ -53,9 +53,21 @@ impl Store {
         write.commit().map_err(access)
     }
 
-    /// Returns all plans, in no order that means anything.
-    pub fn plans(&self) -> Result<Vec<PlanRecord>, Error> {
-        self.all(PLANS, "plan")
+    /// Returns the ids of the plans of an image set, or of all, the newest first; no plan is read for it.
+    pub fn plans_of(&self, set: Option<&SetName>) -> Result<Vec<PlanId>, Error> {
+        let read = self.db.begin_read().map_err(access)?;
+        let heads = read.open_table(PLAN_HEADS).map_err(access)?;
+        let mut found = Vec::new();
+        for entry in heads.iter().map_err(access)? {
+            let (key, head) = entry.map_err(access)?;
+            if let Some((created, of)) = head.value().split_once(' ')
+                && set.is_none_or(|set| set.0 == of)
+            {
+                found.push((created.to_owned(), key.value().to_owned()));
+            }
+        }
+        found.sort();
+        Ok(found.into_iter().rev().map(|(_, id)| PlanId(id)).collect())
     }
 
     /// Returns the ids of the plans that begin with `prefix`, at most `limit`.
@@ -255,6 +267,15 @@ mod tests {
         assert_eq!(plan_ids(&store), ["3", "4", "5"]);
         let kept = store.plan(&PlanId("5".into())).unwrap();
         assert_eq!(kept, Some(plan("a b", "5", 10)));
+        let newest = |set: Option<&str>| {
+            let set = set.map(|set| SetName(set.into()));
+            let ids = store.plans_of(set.as_ref()).unwrap();
+            ids.into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(newest(None), ["4", "5", "3"]);
+        assert_eq!(newest(Some("a b")), ["4", "5"]);
+        assert_eq!(newest(Some("b")), ["3"]);
+        assert_eq!(newest(Some("a")), [""; 0]);
     }
 
     #[test]
