@@ -103,6 +103,20 @@ pub fn open(
     Ok(Handle::open(parts)?)
 }
 
+/// Makes a client that only reads from upstreams, for who looks at them without a daemon.
+///
+/// # Errors
+///
+/// The credentials cannot be read, or connections not be prepared.
+pub fn source(authfile: Option<PathBuf>, verify: bool) -> Result<Client, Error> {
+    let places = Places::new(authfile, |name| std::env::var_os(name));
+    Ok(Client::new(registry::Options {
+        credentials: Credentials::load(&places)?,
+        default_access: Sides::verified(verify, verify).source,
+        ..registry::Options::default()
+    })?)
+}
+
 fn client(
     settings: &Settings,
     credentials: Credentials,

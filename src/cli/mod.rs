@@ -4,6 +4,8 @@
 
 pub mod apply;
 
+pub mod catalog;
+
 pub mod connect;
 
 pub mod diff;
@@ -92,6 +94,8 @@ pub enum Verb {
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
+    /// Looks at operator catalogs, and at what an image set keeps of them
+    Catalog(catalog::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
     Version(version::Arguments),
     /// Prints the completions for a shell
@@ -130,6 +134,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Releases(arguments) => releases::answer(arguments).await,
+        Verb::Catalog(arguments) => catalog::run(arguments).await,
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, Cli::command()),
         Verb::Man(arguments) => manual::man(&arguments, Cli::command()),
@@ -229,6 +234,8 @@ mod tests {
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
             "version --endpoint http://127.0.0.1:9000",
+            "catalog list r.io/x:1 --package p --channel c -o json",
+            "catalog filter -c a.yaml --catalog /srv/catalog --state /s -o fbc",
             "completions bash",
             "man /tmp/man",
         ];
@@ -248,6 +255,7 @@ mod tests {
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
+            "catalog list r.io/x:1 --channel c",
         ];
         for line in lines {
             assert!(

@@ -14,6 +14,8 @@ pub mod target;
 
 pub mod release;
 
+pub mod catalog;
+
 pub mod facts;
 
 pub mod desired;

@@ -11,6 +11,8 @@
 
 mod answers;
 
+pub mod catalogs;
+
 mod documents;
 
 mod keeper;

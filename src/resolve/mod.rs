@@ -8,6 +8,12 @@ pub mod update_service;
 
 mod payload;
 
+mod archive;
+
+mod blob;
+
+pub mod catalog;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};

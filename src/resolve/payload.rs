@@ -2,12 +2,8 @@
 
 use std::{io::Read, sync::Arc};
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::mpsc;
-
 use super::{
-    failure,
+    blob, failure,
     payload_layer::{Found, LayerError, Limits, Search},
 };
 use crate::{
@@ -98,7 +94,7 @@ fn lasting(reason: String) -> Failure {
     }
 }
 
-/// Reads one layer, from what is kept or from the source; in the latter case it is kept on the way.
+/// Reads one layer.
 async fn read_layer(
     source: &Client,
     keeper: &dyn Keeper,
@@ -106,80 +102,19 @@ async fn read_layer(
     layer: &Descriptor,
     search: Search,
 ) -> Result<Search, Failure> {
-    if let Some(file) = keeper.open(&layer.digest) {
-        let scanned = tokio::task::spawn_blocking(move || scan(search, file));
-        return finished(scanned.await, repository, layer);
-    }
-    let mut body = source
-        .blob(repository, layer)
-        .await
-        .map_err(|e| failure(&e))?;
-    let mut keep = keeper.begin(&layer.digest);
-    let (pieces, inbox) = mpsc::channel::<Bytes>(16);
-    let scanning = tokio::task::spawn_blocking(move || {
-        scan(
-            search,
-            Pieces {
-                inbox,
-                current: Bytes::new(),
-            },
-        )
+    let scanned = blob::read(source, keeper, repository, layer, move |bytes| {
+        scan(search, bytes)
     });
-    let mut listening = true;
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|e| failure(&e))?;
-        if keep.as_mut().is_some_and(|k| !k.write(&piece)) {
-            keep = None;
-        }
-        // The reader may have seen enough. The rest is wanted all the same: the last byte tells whether the layer is what its
-        // digest names, and what was read of another one must not be believed.
-        listening = listening && pieces.send(piece).await.is_ok();
-    }
-    drop(pieces);
-    let scanned = finished(scanning.await, repository, layer)?;
-    if let Some(keep) = keep {
-        keep.finish();
-    }
-    Ok(scanned)
+    scanned.await?.map_err(|error| {
+        lasting(format!(
+            "layer {} of a release payload in {repository} {}",
+            layer.digest,
+            sentence(&error)
+        ))
+    })
 }
 
 fn scan(mut search: Search, layer: impl Read) -> Result<Search, LayerError> {
     search.layer(layer)?;
     Ok(search)
-}
-
-fn finished(
-    scanned: Result<Result<Search, LayerError>, tokio::task::JoinError>,
-    repository: &Repository,
-    layer: &Descriptor,
-) -> Result<Search, Failure> {
-    let what = format!(
-        "layer {} of a release payload in {repository}",
-        layer.digest
-    );
-    match scanned {
-        Ok(Ok(search)) => Ok(search),
-        Ok(Err(error)) => Err(lasting(format!("{what} {}", sentence(&error)))),
-        Err(error) => Err(lasting(format!("reading {what}: {error}"))),
-    }
-}
-
-/// Reads pieces that arrive from elsewhere as one stream.
-struct Pieces {
-    inbox: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.inbox.blocking_recv() {
-                Some(next) => self.current = next,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.current.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
 }

@@ -3,6 +3,8 @@
 //! One embedded database in the state folder, and beside it a folder of blobs that were read for planning. Losing it is safe:
 //! the mirror is asked again. All calls block for the length of a disk access; writers commit before they return.
 
+mod catalogs;
+
 mod kept;
 
 mod records;
@@ -12,6 +14,7 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+pub use catalogs::Catalogs;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{

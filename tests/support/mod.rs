@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 
 pub mod access_log;
+pub mod catalog;
 pub mod oci;
 pub mod registry;
 pub mod skopeo;
