@@ -59,6 +59,8 @@ fn policy() -> Policy {
         mirror_scope: MirrorScope::Namespace,
         ignore_release_signatures: false,
         conditional_updates: false,
+        copy_signatures: false,
+        signatures_refresh: Duration::from_secs(24 * 3600),
     }
 }
 

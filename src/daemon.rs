@@ -1,19 +1,26 @@
 //! Opens everything once, joins it, and shuts it down in order.
 
-use std::path::PathBuf;
+mod door;
+
+use std::{path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gitops,
-    grpc::{listen, server, service::Service},
+    grpc::{access, listen, renew, server, service::Service, tls},
     output::{self, Output},
     reconcile::{self, Handle, Parts},
-    registry::{self, Access, Client, Credentials, CredentialsError, Places, Scheme},
+    registry::{
+        self, Access, CertFolders, Client, ClientFiles, ConfError, ConfPlaces, Credentials,
+        CredentialsError, Places, Proxies, RegistriesConf, Scheme,
+    },
     resolve::update_service::{self, UpdateService},
-    settings::{Git, Listen, RegistryAccess, Settings},
+    settings::{self, Git, RegistryAccess, Settings},
     store::{self, Store},
 };
+
+pub use door::check;
 
 /// Why the daemon, or `once`, does not start or ends.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,9 @@ pub enum Error {
     /// The credentials cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// Where upstreams are remapped cannot be read.
+    #[error(transparent)]
+    RegistriesConf(#[from] ConfError),
     /// Connections to registries cannot be prepared.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -39,6 +49,27 @@ pub enum Error {
     /// Clients cannot be let in.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// Certificate, key or CA of a door cannot be used.
+    #[error(transparent)]
+    Keys(#[from] tls::KeyError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] access::TokensError),
+    /// A door would let other machines in, and nobody who comes is known.
+    #[error(
+        "nobody could do anything at tcp://{address}: there is no token in {}; make one with `imagesetd token new`", tokens_file.display()
+    )]
+    NoTokens {
+        /// The door.
+        address: std::net::SocketAddr,
+        /// Where tokens are expected.
+        tokens_file: PathBuf,
+    },
+    /// A file is named that systemd was to provide.
+    #[error(
+        "{} names a credential of systemd, and CREDENTIALS_DIRECTORY is not set: the unit needs `LoadCredential=`", .0.display()
+    )]
+    NoCredential(PathBuf),
     /// Serving clients ended.
     #[error(transparent)]
     Serve(#[from] server::Error),
@@ -48,20 +79,29 @@ pub enum Error {
 #[derive(Debug, Clone, Default)]
 pub struct Sides {
     /// Upstreams.
-    pub source: Access,
+    pub source: Side,
     /// The mirror.
-    pub mirror: Access,
+    pub mirror: Side,
+}
+
+/// How one side is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Side {
+    /// In which protocol, and whether certificates are checked.
+    pub access: Access,
+    /// The folder of certificates for all registries of this side, instead of one for each.
+    pub cert_dir: Option<PathBuf>,
 }
 
 impl Sides {
     /// Both by HTTPS; where certificates are not to be verified, any will do, and so will plain HTTP, as for skopeo.
     pub fn verified(source: bool, mirror: bool) -> Self {
-        let reached = |verify| {
-            if verify {
-                Access::default()
-            } else {
-                Access::unverified()
-            }
+        let reached = |verify| Side {
+            access: match verify {
+                true => Access::default(),
+                false => Access::unverified(),
+            },
+            cert_dir: None,
         };
         Sides {
             source: reached(source),
@@ -78,12 +118,12 @@ pub fn open(
     watcher: Option<gitops::Watcher>,
 ) -> Result<Handle, Error> {
     let store = Store::open(&settings.state)?;
-    let places = Places::new(settings.authfile.clone(), |name| std::env::var_os(name));
-    let credentials = Credentials::load(&places)?;
-    let source = client(&settings, credentials.clone(), &sides.source)?;
+    let site = Site::of(&settings)?;
+    let source = client(&settings, &site, &sides.source)?;
+    // What is written is looked for where it was written, whatever upstreams are remapped to.
     let mirror = match sides.source == sides.mirror {
-        true => source.clone(),
-        false => client(&settings, credentials, &sides.mirror)?,
+        true => source.direct(),
+        false => client(&settings, &site, &sides.mirror)?.direct(),
     };
     let urls = &settings.update_service;
     let updates = UpdateService::new(
@@ -108,28 +148,55 @@ pub fn open(
 /// # Errors
 ///
 /// The credentials cannot be read, or connections not be prepared.
-pub fn source(authfile: Option<PathBuf>, verify: bool) -> Result<Client, Error> {
-    let places = Places::new(authfile, |name| std::env::var_os(name));
-    Ok(Client::new(registry::Options {
-        credentials: Credentials::load(&places)?,
-        default_access: Sides::verified(verify, verify).source,
-        ..registry::Options::default()
-    })?)
+pub fn source(settings: &Settings, sides: &Sides) -> Result<Client, Error> {
+    Ok(client(settings, &Site::of(settings)?, &sides.source)?)
 }
 
-fn client(
-    settings: &Settings,
+/// What this machine says of registries: who asks, and on which ways.
+struct Site {
     credentials: Credentials,
-    default_access: &Access,
-) -> Result<Client, registry::Error> {
+    certs: CertFolders,
+    registries_conf: RegistriesConf,
+    proxies: Proxies,
+}
+
+impl Site {
+    fn of(settings: &Settings) -> Result<Self, Error> {
+        let variable = |name: &str| std::env::var_os(name);
+        let places = Places::new(settings.authfile.clone(), variable);
+        let conf = match &settings.registries_conf {
+            settings::RegistriesConf::Usual => ConfPlaces::usual(variable),
+            settings::RegistriesConf::File(file) => ConfPlaces::file(file.clone()),
+            settings::RegistriesConf::None => ConfPlaces::none(),
+        };
+        Ok(Site {
+            credentials: Credentials::load(&places)?,
+            certs: match &settings.certs_dir {
+                Some(folder) => CertFolders::ByHost(vec![folder.clone()]),
+                None => CertFolders::usual(variable),
+            },
+            registries_conf: RegistriesConf::load(conf)?,
+            proxies: Proxies::of_environment(),
+        })
+    }
+}
+
+fn client(settings: &Settings, site: &Site, side: &Side) -> Result<Client, registry::Error> {
+    let certs = match &side.cert_dir {
+        Some(folder) => CertFolders::One(folder.clone()),
+        None => site.certs.clone(),
+    };
     Client::new(registry::Options {
-        credentials,
+        credentials: site.credentials.clone(),
         access: settings
             .registries
             .iter()
             .map(|r| (r.host.clone(), access(r)))
             .collect(),
-        default_access: default_access.clone(),
+        default_access: side.access.clone(),
+        certs,
+        proxies: site.proxies.clone(),
+        registries_conf: site.registries_conf.clone(),
         retries: settings.retries,
         requests_per_host: settings.parallel_blobs.max(settings.parallel_images) * 2,
         ..registry::Options::default()
@@ -145,6 +212,13 @@ fn access(settings: &RegistryAccess) -> Access {
         },
         skip_tls_verify: settings.skip_tls_verify,
         ca_file: settings.ca_file.clone(),
+        client: settings
+            .client
+            .as_ref()
+            .map(|(certificate, key)| ClientFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
     }
 }
 
@@ -152,7 +226,7 @@ fn access(settings: &RegistryAccess) -> Access {
 ///
 /// It lets clients in before it looks at the directory, and out after the last run has ended or its deadline is over.
 pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let (doors, sockets) = doors(&settings).await?;
+    let way_in = door::open(&settings).await?;
     let output = Output::open(&settings.output)?;
     let (watcher, watching) = gitops::start(
         gitops::Options {
@@ -179,8 +253,19 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         tasks.spawn(tell_git(handle.clone(), states, stop.child_token()));
     }
     let closing = CancellationToken::new();
+    let door::WayIn {
+        doors,
+        sockets,
+        access,
+        keys,
+    } = way_in;
+    tasks.spawn({
+        let (handle, access, stop) = (handle.clone(), Arc::clone(&access), stop.child_token());
+        async move { renew::run(access, keys, |trouble| handle.note_access(trouble), stop).await }
+    });
     let service = Service::new(handle.clone(), closing.clone());
-    let serving = tokio::spawn(server::serve(service, doors, closing.clone()));
+    let serving = server::serve(service, doors, access, closing.clone(), stop.clone());
+    let serving = tokio::spawn(serving);
     tokio::pin!(serving);
     let ended = tokio::select! {
         () = stop.cancelled() => None,
@@ -206,28 +291,6 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         Ok(served) => Ok(served?),
         Err(error) => Err(reconcile::Error::Task(error).into()),
     }
-}
-
-async fn doors(settings: &Settings) -> Result<(Vec<server::Door>, Vec<listen::Socket>), Error> {
-    let mut doors = Vec::new();
-    let mut sockets = Vec::new();
-    for place in &settings.listen {
-        match place {
-            Listen::Unix(path) => {
-                let (listener, socket) =
-                    listen::unix(path, settings.socket_group.as_deref()).await?;
-                tracing::info!(socket = %path.display(), "listening");
-                doors.push(server::Door::Unix(listener));
-                sockets.push(socket);
-            }
-            Listen::Tcp(address) => {
-                let listener = listen::tcp(*address).await?;
-                tracing::info!(%address, "listening");
-                doors.push(server::Door::Tcp(listener));
-            }
-        }
-    }
-    Ok((doors, sockets))
 }
 
 fn sync_of(git: &Git) -> gitops::GitSync {

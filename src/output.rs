@@ -16,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{
+    catalog::Object,
     document::Document,
     published::{self, MAX_FILE_BYTES, is_document_name},
 };
@@ -152,16 +153,43 @@ impl Output {
         read(&self.folder)
     }
 
+    /// Reads the published documents that are no mirror rules, by file name.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub fn objects(&self) -> Result<Vec<Object>, Error> {
+        let (files, _) = files(&self.folder)?;
+        Ok(published::read_objects(&files))
+    }
+
     /// Writes `documents` and removes the files named by `remove`, as one.
     ///
     /// A file that already has the right bytes is not touched, and with nothing to do the folder is not either. Other files stay as
     /// they are, also documents of ours that are not named here. Returns how many files changed or went.
     pub fn write(&self, documents: &[Document], remove: &[String]) -> Result<usize, Error> {
+        self.write_all(documents, &[], remove)
+    }
+
+    /// The same, with documents that are no mirror rules.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written, or a file of it is not ours.
+    pub fn write_all(
+        &self,
+        documents: &[Document],
+        objects: &[Object],
+        remove: &[String],
+    ) -> Result<usize, Error> {
         // A write that failed after its commit still counts, and comes first.
         recover(&self.folder)?;
-        let files = documents.iter();
-        let files: Vec<_> = files
+        let objects = objects
+            .iter()
+            .map(|o| (o.file_name.as_str(), o.text.as_str()));
+        let files: Vec<_> = (documents.iter())
             .map(|d| (d.file_name.as_str(), d.text.as_str()))
+            .chain(objects)
             .collect();
         let (steps, changes) = self.steps(&files, remove)?;
         for step in &steps {
@@ -238,6 +266,18 @@ impl Output {
 ///
 /// While another process writes, this may see some files as they were and some as they will be.
 pub fn read(folder: &Path) -> Result<(Vec<Document>, Vec<String>), Error> {
+    let (files, unnamed) = files(folder)?;
+    let (documents, mut problems) = published::read_published(&files);
+    problems.extend(unnamed);
+    problems.sort();
+    Ok((documents, problems))
+}
+
+/// A file's name and bytes.
+type Named = (String, Vec<u8>);
+
+/// The files of a folder that may be documents, and a sentence for each whose name is no text.
+fn files(folder: &Path) -> Result<(Vec<Named>, Vec<String>), Error> {
     let doing = "reading the output folder";
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
@@ -261,10 +301,7 @@ pub fn read(folder: &Path) -> Result<(Vec<Document>, Vec<String>), Error> {
             return Err(Error::TooMany { path });
         }
     }
-    let (documents, mut problems) = published::read_published(&files);
-    problems.extend(unnamed);
-    problems.sort();
-    Ok((documents, problems))
+    Ok((files, unnamed))
 }
 
 /// Returns a file's bytes, one more than the largest document at most; nothing where there is no such file, and no bytes for

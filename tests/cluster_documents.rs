@@ -1,6 +1,9 @@
 //! The documents as text: golden files, and the API's own schemas.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::{collections::BTreeMap, env, fs, path::Path};
 
 use imagesetd::{
@@ -139,12 +142,8 @@ fn documents_are_as_in_the_golden_files() {
 }
 
 /// The schemas of both kinds, where the real data is.
-fn schemas() -> Option<BTreeMap<String, Value>> {
-    let Some(data) = env::var_os("IMAGESETD_REAL_DATA") else {
-        eprintln!("skipped: IMAGESETD_REAL_DATA is not set");
-        return None;
-    };
-    let crds = Path::new(&data).join("crds");
+fn schemas(test: &str) -> Option<BTreeMap<String, Value>> {
+    let crds = skip::real_data(test)?.join("crds");
     let read = |kind: &str| {
         let text =
             fs::read_to_string(crds.join(format!("{kind}s.config.openshift.io.yaml"))).unwrap();
@@ -257,7 +256,9 @@ fn refused(schemas: &BTreeMap<String, Value>, object: &Value) -> Vec<String> {
 
 #[test]
 fn the_api_takes_the_documents() {
-    let Some(schemas) = schemas() else { return };
+    let Some(schemas) = schemas("the_api_takes_the_documents") else {
+        return;
+    };
     for document in a_site() {
         let read: Value = serde_yaml::from_str(&document.text).unwrap();
         assert_eq!(read, document.value);
@@ -272,7 +273,9 @@ fn the_api_takes_the_documents() {
 
 #[test]
 fn the_schema_check_can_fail() {
-    let Some(schemas) = schemas() else { return };
+    let Some(schemas) = schemas("the_schema_check_can_fail") else {
+        return;
+    };
     let object = &a_site()[0].value;
     let list = "imageDigestMirrors";
     type Change = fn(&mut Value);
@@ -314,7 +317,7 @@ proptest! {
         scope in select(vec![MirrorScope::Repository, MirrorScope::Namespace, MirrorScope::Registry]),
         never in any::<bool>(),
     ) {
-        static SCHEMAS: std::sync::LazyLock<Option<BTreeMap<String, Value>>> = std::sync::LazyLock::new(schemas);
+        static SCHEMAS: std::sync::LazyLock<Option<BTreeMap<String, Value>>> = std::sync::LazyLock::new(|| schemas("the_api_takes_whatever_is_written"));
         let Some(schemas) = &*SCHEMAS else { return Ok(()) };
         let units: Vec<Unit> = images.iter().map(|(host, path, prefix, tagged)| {
             let repository = |host: &str| {

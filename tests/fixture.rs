@@ -4,6 +4,9 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::{collections::BTreeSet, io::Read, path::Path, process::Command};
 
 use fixture::{
@@ -153,11 +156,9 @@ fn release_is_a_function_of_its_spec() {
 
 #[test]
 fn real_release_keeps_its_names_and_gets_our_images() {
-    let Some(data) = std::env::var_os("IMAGESETD_REAL_DATA") else {
-        eprintln!("skipped: IMAGESETD_REAL_DATA is not set");
+    let Some(data) = skip::real_data("real_release_keeps_its_names_and_gets_our_images") else {
         return;
     };
-    let data = Path::new(&data);
     let release = Release::from_real(&data.join("release"), "127.0.0.1:1").unwrap();
     assert_eq!(
         (release.tag.as_str(), release.components.len()),

@@ -15,6 +15,9 @@ mod faults;
 #[path = "registry/tokens.rs"]
 mod tokens;
 
+#[path = "registry/rotation.rs"]
+mod rotation;
+
 #[path = "registry/real.rs"]
 mod real;
 

@@ -81,17 +81,14 @@ fn folders(size: Size) -> Image {
     let files = files
         .iter()
         .map(|(path, text)| (path.as_str(), text.as_bytes()));
-    catalog::image(&[catalog::tar(files)], "amd64")
+    catalog::image(&[catalog::tar(files)])
 }
 
 fn single(size: Size) -> Image {
     let text: String = (0..size.packages)
         .map(|n| generator::package(size, n))
         .collect();
-    catalog::image(
-        &[catalog::tar([("configs/catalog.json", text.as_bytes())])],
-        "amd64",
-    )
+    catalog::image(&[catalog::tar([("configs/catalog.json", text.as_bytes())])])
 }
 
 /// Measures one form of the catalog.

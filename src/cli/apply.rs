@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 use crate::{
     cli::{
@@ -14,7 +15,9 @@ use crate::{
         plan,
         watch::{self, Ending, View},
     },
-    grpc::v1::{ApplyPlanRequest, Freshness, ListPlansRequest, PendingReason, Plan},
+    grpc::v1::{
+        ApplyPlanRequest, ApplyPlanResponse, Freshness, ListPlansRequest, PendingReason, Plan,
+    },
 };
 
 /// Applies a plan. The run belongs to the daemon: hanging up stops nothing, calling again attaches to it.
@@ -26,7 +29,7 @@ pub struct Arguments {
     /// Begin the run and leave it to the daemon
     #[arg(long, conflicts_with = "timeout")]
     detach: bool,
-    /// Leave the run to the daemon after this long, with exit code 7 (`90s`, `2h`)
+    /// Give up after this long (`90s`, `2h`): with exit code 7 the run goes on in the daemon, with 5 none had begun yet
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -36,20 +39,22 @@ pub struct Arguments {
 /// Runs the verb.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let output = arguments.asking.output;
-    let mut client = arguments.asking.connection.connect().await?;
-    let request = match &arguments.what {
-        Some(what) => named(&mut client, what).await?,
-        None => match choose(&mut client).await? {
-            Some(plan_id) => ApplyPlanRequest {
-                plan_id,
-                ..ApplyPlanRequest::default()
-            },
+    let chosen = match &arguments.what {
+        Some(_) => None,
+        None => match choose(&mut arguments.asking.connection.connect().await?).await? {
             None => return Ok(Exit::Done),
+            chosen => chosen,
         },
     };
-    let asked = client.apply_plan(request).await.map_err(Failure::from);
-    let events = asked.map_err(|failure| neither(failure, arguments.what.as_deref()))?;
-    let events = events.into_inner();
+    // Only now: how long a person thinks does not count.
+    let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
+    let begin = begin(&arguments, chosen);
+    let (mut client, events) = match deadline {
+        None => begin.await?,
+        Some(deadline) => tokio::time::timeout_at(deadline, begin)
+            .await
+            .map_err(|_| not_begun())??,
+    };
     let events = events.filter_map(|answer| answer.map(|answer| answer.event).transpose());
     if arguments.detach {
         return match watch::first(events).await? {
@@ -69,8 +74,35 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             ));
         }
     };
-    let ending = watch::follow(events, &mut View::new(output), arguments.timeout, begun).await?;
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let ending = watch::follow(events, &mut View::new(output), left, begun).await?;
     watch::conclude(&mut client, output, ending).await
+}
+
+/// Has the daemon begin, which plans first where an image set is named.
+async fn begin(
+    arguments: &Arguments,
+    chosen: Option<String>,
+) -> Result<(Client, Streaming<ApplyPlanResponse>), Failure> {
+    let mut client = arguments.asking.connection.connect().await?;
+    let request = match &arguments.what {
+        Some(what) => named(&mut client, what).await?,
+        None => ApplyPlanRequest {
+            plan_id: chosen.unwrap_or_default(),
+            ..ApplyPlanRequest::default()
+        },
+    };
+    let asked = client.apply_plan(request).await.map_err(Failure::from);
+    let events = asked.map_err(|failure| neither(failure, arguments.what.as_deref()))?;
+    Ok((client, events.into_inner()))
+}
+
+fn not_begun() -> Failure {
+    Failure::new(
+        "TIMED_OUT",
+        Code::DeadlineExceeded,
+        "the time ran out while the daemon was planning, and no run has begun; call again with more time",
+    )
 }
 
 /// Finds out whether a plan or an image set is named: what looks like an id and is none may be an image set.

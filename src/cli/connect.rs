@@ -40,19 +40,19 @@ pub struct Connection {
     /// Where the daemon listens: unix:///PATH, http://HOST:PORT on this machine, or https://HOST:PORT
     #[arg(long, value_name = "URL", env = "IMAGESETD_ENDPOINT", default_value = DEFAULT_ENDPOINT)]
     pub endpoint: String,
-    /// File that holds a bearer token (or the environment's IMAGESETD_TOKEN)
+    /// File that holds a bearer token [env: IMAGESETD_TOKEN_FILE, or the token itself in IMAGESETD_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// PEM file with the CA certificates that are trusted instead of the system's
+    /// PEM file with the CA certificates that are trusted instead of the system's [env: IMAGESETD_CA_FILE]
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file with this client's certificate
+    /// PEM file with this client's certificate [env: IMAGESETD_CLIENT_CERT]
     #[arg(long, value_name = "FILE", requires = "client_key")]
     pub client_cert: Option<PathBuf>,
-    /// PEM file with the key of this client's certificate
+    /// PEM file with the key of this client's certificate [env: IMAGESETD_CLIENT_KEY]
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
-    /// Name that the daemon's certificate has to be for, where it is not the endpoint's host
+    /// Name that the daemon's certificate has to be for, where it is not the endpoint's host [env: IMAGESETD_SERVER_NAME]
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
 }
@@ -132,24 +132,38 @@ impl Connection {
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, Failure> {
+        // What the environment says is for https endpoints, and no mistake at others.
+        let file = |said: &Option<PathBuf>, name| said.clone().or_else(|| environment(name));
         let mut tls = ClientTlsConfig::new();
-        tls = match &self.ca_file {
-            Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
+        tls = match file(&self.ca_file, "IMAGESETD_CA_FILE") {
+            Some(file) => tls.ca_certificate(Certificate::from_pem(read(&file)?)),
             None => tls.with_native_roots(),
         };
-        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
-            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        let cert = file(&self.client_cert, "IMAGESETD_CLIENT_CERT");
+        let key = file(&self.client_key, "IMAGESETD_CLIENT_KEY");
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                tls = tls.identity(Identity::from_pem(read(&cert)?, read(&key)?));
+            }
+            (None, None) => {}
+            _ => {
+                return Err(Failure::usage(
+                    "a client certificate needs its key: set IMAGESETD_CLIENT_CERT and IMAGESETD_CLIENT_KEY, both of them",
+                ));
+            }
         }
-        if let Some(name) = &self.server_name {
+        let name = self.server_name.clone();
+        if let Some(name) = name.or_else(|| environment("IMAGESETD_SERVER_NAME")) {
             tls = tls.domain_name(name);
         }
         Ok(tls)
     }
 
     fn token(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
-        let token = match &self.token_file {
-            Some(file) => Some(read(file)?),
-            None => std::env::var("IMAGESETD_TOKEN").ok(),
+        let file = self.token_file.clone();
+        let token = match file.or_else(|| environment("IMAGESETD_TOKEN_FILE")) {
+            Some(file) => Some(read(&file)?),
+            None => environment("IMAGESETD_TOKEN"),
         };
         let Some(token) = token
             .map(|token| token.trim().to_owned())
@@ -185,6 +199,12 @@ impl Connection {
             ),
         }
     }
+}
+
+/// Returns what the environment says, if anything.
+fn environment<T: From<String>>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok();
+    value.filter(|value| !value.is_empty()).map(T::from)
 }
 
 /// Finds the kind of the I/O error that is behind an error, if there is one.

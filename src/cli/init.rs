@@ -132,13 +132,22 @@ output: {output}
 listen:
 - {listen}
 # socket_group: imagesetd
+# To let other machines in (docs/security.md): `imagesetd token new NAME --rights plan --add-to {tokens}`, then
+# - {{address: tcp://0.0.0.0:7443, tls: {{cert_file: FILE, key_file: FILE}}}}
+# clients: {{tokens_file: {tokens}}}
 ",
         target = quoted(Path::new(&plan.target)),
         directory = quoted(&plan.directory),
         state = quoted(&plan.state),
         output = quoted(&plan.state.join("resources")),
         listen = quoted(Path::new(&plan.endpoint)),
+        tokens = tokens_file(plan).display(),
     )
+}
+
+/// Where tokens would be: beside the settings.
+fn tokens_file(plan: &Plan) -> PathBuf {
+    plan.config.with_file_name("tokens")
 }
 
 /// Returns text as a YAML string; JSON strings are YAML.
@@ -203,6 +212,10 @@ fn next(plan: &Plan) -> Vec<String> {
             plan.endpoint
         ));
     }
+    next.push(format!(
+        "to let other machines in: imagesetd token new NAME --rights plan --add-to {}; then `listen` with `tls`, and `clients`, as the settings say",
+        tokens_file(plan).display()
+    ));
     next.push(format!(
         "start the daemon: imagesetd serve --config {}",
         plan.config.display()
@@ -300,7 +313,8 @@ Wrote /x/etc/imagesetd.yaml. What comes next:
   2. write the credentials: podman login --authfile /x/auth.json mirror.lan:5000/ocp
   3. check the settings: imagesetd serve --config /x/etc/imagesetd.yaml --check
   4. to let others than root use the socket: groupadd --system imagesetd; usermod -aG imagesetd USER; then set `socket_group: imagesetd`
-  5. start the daemon: imagesetd serve --config /x/etc/imagesetd.yaml
+  5. to let other machines in: imagesetd token new NAME --rights plan --add-to /x/etc/tokens; then `listen` with `tls`, and `clients`, as the settings say
+  6. start the daemon: imagesetd serve --config /x/etc/imagesetd.yaml
 "
         );
     }

@@ -46,6 +46,8 @@ pub mod status;
 
 pub mod text;
 
+pub mod token;
+
 pub mod validate;
 
 pub mod version;
@@ -54,8 +56,11 @@ pub mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args as _, Command, CommandFactory, FromArgMatches as _, Parser, Subcommand, error::ErrorKind,
+};
 
+use connect::Connection;
 use failure::{Exit, Failure};
 
 const AFTER_HELP: &str = "\
@@ -96,6 +101,8 @@ pub enum Verb {
     Releases(releases::Arguments),
     /// Looks at operator catalogs, and at what an image set keeps of them
     Catalog(catalog::Arguments),
+    /// Makes bearer tokens, with which clients say who they are
+    Token(token::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
     Version(version::Arguments),
     /// Prints the completions for a shell
@@ -107,7 +114,7 @@ pub enum Verb {
 /// Reads the command line, does what it says, and returns how that ended.
 pub async fn main(arguments: Vec<OsString>) -> ExitCode {
     let json = wants_json(&arguments);
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return misread(&error, json),
     };
@@ -135,10 +142,35 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Catalog(arguments) => catalog::run(arguments).await,
+        Verb::Token(arguments) => token::run(arguments),
         Verb::Version(arguments) => version::run(arguments).await,
-        Verb::Completions(arguments) => manual::completions(&arguments, Cli::command()),
-        Verb::Man(arguments) => manual::man(&arguments, Cli::command()),
+        Verb::Completions(arguments) => manual::completions(&arguments, command()),
+        Verb::Man(arguments) => manual::man(&arguments, command()),
     }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+}
+
+/// The definitions of all verbs.
+fn command() -> Command {
+    taking_connection(Cli::command())
+}
+
+/// Has verbs that need no daemon take the connection options too, unseen, so that scripts can give them to all verbs alike.
+fn taking_connection(command: Command) -> Command {
+    if command.has_subcommands() {
+        return command.mut_subcommands(taking_connection);
+    }
+    if command
+        .get_arguments()
+        .any(|arg| arg.get_id() == "endpoint")
+    {
+        return command;
+    }
+    let options = Connection::augment_args(Command::new(""));
+    command.args(options.get_arguments().map(|arg| arg.clone().hide(true)))
 }
 
 /// Whether the answer is wanted as JSON, told from the words alone: also where they make no sense the error must have that form.
@@ -163,7 +195,10 @@ fn misread(error: &clap::Error, json: bool) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
     if json && !asked_for {
-        return report(&Failure::usage(error.to_string().trim().to_owned()), true).into();
+        let text = error.to_string();
+        let text = text.trim();
+        let said = text.strip_prefix("error: ").unwrap_or(text);
+        return report(&Failure::usage(said), true).into();
     }
     // Where even that cannot be printed nobody is left to tell.
     let _ = error.print();
@@ -191,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_definitions_hold_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     fn words(line: &str) -> Vec<OsString> {
@@ -236,11 +271,13 @@ mod tests {
             "version --endpoint http://127.0.0.1:9000",
             "catalog list r.io/x:1 --package p --channel c -o json",
             "catalog filter -c a.yaml --catalog /srv/catalog --state /s -o fbc",
+            "token new ci --rights plan --add-to /etc/imagesetd/tokens --write-to ci.token",
+            "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
             "completions bash",
             "man /tmp/man",
         ];
         for line in lines {
-            let parsed = Cli::try_parse_from(words(&format!("imagesetd {line}")));
+            let parsed = parse(&words(&format!("imagesetd {line}")));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }
@@ -256,13 +293,57 @@ mod tests {
             "runs list --limit 0",
             "status --client-cert a.pem",
             "catalog list r.io/x:1 --channel c",
+            "token new ci",
+            "token new c/i --rights plan",
+            "token new ci --rights write",
         ];
         for line in lines {
             assert!(
-                Cli::try_parse_from(words(&format!("imagesetd {line}"))).is_err(),
+                parse(&words(&format!("imagesetd {line}"))).is_err(),
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn every_verb_takes_the_connection_options() {
+        let lines = [
+            "init --mirror m.lan/ocp --directory /srv/sets",
+            "serve --check",
+            "once -c a.yaml --to m.lan --state /s --resources /r",
+            "validate a.yaml",
+            "releases list --channel stable-4.16",
+            "releases path --channel stable-4.16 --from 4.16.1 --to 4.16.2",
+            "version",
+            "completions bash",
+            "man /tmp/man",
+            "plan",
+            "plan show 4f1c",
+            "apply 4f1c",
+            "status",
+            "runs list",
+            "runs show 9a",
+            "runs watch 9a",
+            "runs cancel 9a",
+            "resources",
+            "resources print",
+            "resources list",
+            "resources retire a",
+        ];
+        let connection = "--endpoint https://m.lan:9443 --token-file /t --ca-file /ca --client-cert /c --client-key /k --server-name n";
+        for line in lines {
+            let parsed = parse(&words(&format!("imagesetd {line} {connection}")));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        let help = |verb: &str| {
+            let mut command = command();
+            let verb = command.find_subcommand_mut(verb).unwrap();
+            verb.render_long_help().to_string()
+        };
+        assert!(help("status").contains("--endpoint"));
+        assert!(
+            !help("validate").contains("Connection") && !help("validate").contains("--endpoint")
+        );
     }
 
     #[test]
@@ -292,6 +373,6 @@ mod tests {
             }
             command.get_subcommands().for_each(check);
         }
-        check(&Cli::command());
+        check(&command());
     }
 }

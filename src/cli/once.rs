@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use url::Url;
 
-use crate::{cli::failure::Failure, model::policy::Target};
+use crate::{
+    cli::{failure::Failure, output::Output},
+    model::policy::Target,
+};
 
 /// Mirrors image sets once, in the foreground, without a daemon or a settings file.
 ///
@@ -40,10 +43,16 @@ pub struct Arguments {
     /// Whether the mirror's certificate is checked; with `false` plain HTTP is tried too
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     dest_tls_verify: bool,
+    /// Folder with certificates for all upstreams: *.crt are authorities, *.cert with *.key is shown
+    #[arg(long, value_name = "DIR")]
+    src_cert_dir: Option<PathBuf>,
+    /// Folder with certificates for the mirror
+    #[arg(long, value_name = "DIR")]
+    dest_cert_dir: Option<PathBuf>,
     /// Take releases without a look at their signatures
     #[arg(long)]
     ignore_release_signature: bool,
-    /// Leave signatures of images behind
+    /// Leave signatures and referrers of images behind, but for the signatures of release payloads
     #[arg(long)]
     remove_signatures: bool,
     /// Let shortest paths use conditional updates
@@ -55,6 +64,9 @@ pub struct Arguments {
     /// What is logged on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
+    /// Form of the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     oc_mirror: OcMirror,
 }
@@ -133,9 +145,13 @@ pub struct Order {
     pub src_tls_verify: bool,
     /// Whether the mirror's certificate is checked.
     pub dest_tls_verify: bool,
+    /// The folder of certificates for all upstreams.
+    pub src_cert_dir: Option<PathBuf>,
+    /// The folder of certificates for the mirror.
+    pub dest_cert_dir: Option<PathBuf>,
     /// Whether releases are taken without a look at their signatures.
     pub ignore_release_signatures: bool,
-    /// Whether signatures of images are left behind.
+    /// Whether signatures and referrers of images are left behind.
     pub remove_signatures: bool,
     /// Whether shortest paths may use conditional updates.
     pub conditional_updates: bool,
@@ -143,6 +159,8 @@ pub struct Order {
     pub update_url: Option<Url>,
     /// What is logged.
     pub log_level: String,
+    /// Who reads the answer.
+    pub output: Output,
     /// How many images are copied side by side, where that was said.
     pub parallel_images: Option<usize>,
     /// How many blobs are copied side by side over all images, where that was said.
@@ -184,11 +202,14 @@ impl Arguments {
             authfile: self.authfile,
             src_tls_verify: self.src_tls_verify,
             dest_tls_verify: self.dest_tls_verify,
+            src_cert_dir: self.src_cert_dir,
+            dest_cert_dir: self.dest_cert_dir,
             ignore_release_signatures: self.ignore_release_signature,
             remove_signatures: self.remove_signatures,
             conditional_updates: self.allow_conditional,
             update_url: self.update_url,
             log_level: self.log_level,
+            output: self.output,
             parallel_images: images,
             parallel_blobs: layers.map(|layers| layers * images.unwrap_or(OC_MIRROR_IMAGES)),
             retries: self.oc_mirror.retry_times,
@@ -339,11 +360,14 @@ mod tests {
             authfile: None,
             src_tls_verify: true,
             dest_tls_verify: true,
+            src_cert_dir: None,
+            dest_cert_dir: None,
             ignore_release_signatures: false,
             remove_signatures: false,
             conditional_updates: false,
             update_url: None,
             log_level: "warn".to_owned(),
+            output: Output::Text,
             parallel_images: None,
             parallel_blobs: None,
             retries: None,

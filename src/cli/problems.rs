@@ -7,7 +7,8 @@ pub fn text(problems: &[Problem]) -> String {
     problems.iter().map(line).collect()
 }
 
-fn line(problem: &Problem) -> String {
+/// Returns where a problem is, as editors jump to it (`a.yaml:3:7`); the file alone where that is all there is.
+pub fn place(problem: &Problem) -> String {
     let mut text = problem.file.clone();
     if problem.line > 0 {
         text += &format!(":{}", problem.line);
@@ -15,6 +16,11 @@ fn line(problem: &Problem) -> String {
     if problem.line > 0 && problem.column > 0 {
         text += &format!(":{}", problem.column);
     }
+    text
+}
+
+fn line(problem: &Problem) -> String {
+    let mut text = place(problem);
     let severity = match problem.severity() {
         Severity::Warning => "warning",
         Severity::Error | Severity::Unspecified => "error",

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     cli::{
         failure::{Exit, Failure},
-        files,
+        files, json,
         once::Order,
         output::{self, Output},
         plan, problems, watch,
@@ -16,7 +17,7 @@ use crate::{
     daemon::{self, Sides},
     gitops::{Checkout, File, Observation, Revision},
     grpc::{convert, v1},
-    model::imageset::SetName,
+    model::{facts::Cause, imageset::SetName, plan::Plan},
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
     settings::{self, Settings, UpdateService},
@@ -35,19 +36,44 @@ pub async fn run(order: Order) -> Result<Exit, Failure> {
         true => Folder::read_only(&order.resources),
         false => Folder::open(&order.resources).map_err(refused)?,
     };
-    let sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
+    let mut sides = Sides::verified(order.src_tls_verify, order.dest_tls_verify);
+    sides.source.cert_dir.clone_from(&order.src_cert_dir);
+    sides.mirror.cert_dir.clone_from(&order.dest_cert_dir);
     let handle = daemon::open(settings(&order)?, &sides, folder, None).map_err(unopened)?;
     handle.observe(&Observation::Checkout(checkout));
-    let work = rounds(&handle, &order);
+    let mut report = Report::default();
     let exit = tokio::select! {
-        exit = work => exit,
+        exit = rounds(&handle, &order, &mut report) => exit,
         () = told_to_stop() => {
             output::say("interrupted; what is in flight is finished, what landed is remembered");
             Ok(Exit::Interrupted)
         }
     };
     handle.shutdown(SHUTDOWN).await;
-    exit
+    let exit = exit?;
+    if order.output == Output::Json {
+        output::document(&report.document(&handle))?;
+    }
+    Ok(exit)
+}
+
+/// What was done, for machines: what `plan` and `runs show` would say of it, and the documents' files.
+#[derive(Default)]
+struct Report {
+    planned: v1::CreatePlanResponse,
+    runs: Vec<String>,
+    written: BTreeSet<String>,
+}
+
+impl Report {
+    fn document(&self, handle: &Handle) -> Value {
+        let runs = self.runs.iter().filter_map(|id| handle.run(id).ok());
+        let runs = runs.map(|run| Value::Object(json::fields(&convert::run(&run))));
+        let mut fields = json::fields(&self.planned);
+        fields.insert("runs".to_owned(), runs.collect());
+        fields.insert("written".to_owned(), json!(self.written));
+        json::enveloped(fields)
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C.
@@ -62,8 +88,9 @@ async fn told_to_stop() {
 }
 
 /// Plans and applies every image set of the files; the worst ending counts.
-async fn rounds(handle: &Handle, order: &Order) -> Result<Exit, Failure> {
-    let planned = handle.plan(None, true, vec![]).await.map_err(asked)?;
+async fn rounds(handle: &Handle, order: &Order, report: &mut Report) -> Result<Exit, Failure> {
+    // Nothing is resolved yet, so tags and channels are read; what is known by digest is not asked for anew.
+    let planned = handle.plan(None, false, vec![]).await.map_err(asked)?;
     let status = handle.status(None).map_err(asked)?;
     let of_sets = status.sets.iter().flat_map(|s| &s.problems);
     // A problem of one image set is among those of its file too.
@@ -72,33 +99,40 @@ async fn rounds(handle: &Handle, order: &Order) -> Result<Exit, Failure> {
     if !found.is_empty() {
         output::say(&problems::text(&found));
     }
+    report.planned = v1::CreatePlanResponse {
+        problems: found,
+        ..convert::planned(&planned)
+    };
     let mut worst = Exit::Done;
     for unplanned in &planned.unplanned {
         output::say(&format!("error: {}: {}", unplanned.set, unplanned.message));
         worst = worse(worst, Exit::of_unplanned(unplanned.reason));
     }
     for view in &planned.plans {
-        worst = worse(worst, round(handle, view, order).await?);
+        worst = worse(worst, round(handle, view, order, report).await?);
     }
     Ok(worst)
 }
 
-async fn round(handle: &Handle, view: &PlanView, order: &Order) -> Result<Exit, Failure> {
+async fn round(
+    handle: &Handle,
+    view: &PlanView,
+    order: &Order,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let shown = convert::plan(view);
     let plan = &view.record.plan;
-    output::print(&plan::text::preview(&shown, plan.id.short()))?;
+    order.print(&plan::text::preview(&shown, plan.id.short()))?;
     let ran = match (order.dry_run, view.record.applied) {
         (true, _) => {
-            output::print("\nA dry run: nothing was copied, no document was written.\n")?;
+            order.print("\nA dry run: nothing was copied, no document was written.\n")?;
             Exit::Done
         }
         (false, true) => Exit::Done,
-        (false, false) => applied(handle, view, &order.resources).await?,
+        (false, false) => applied(handle, view, order, report).await?,
     };
-    let left_out = match (plan.unresolved.is_empty(), plan.unsupported.is_empty()) {
-        (true, true) => return Ok(ran),
-        _ if plan.wanted == 0 => Exit::Precondition,
-        _ => Exit::Partial,
+    let Some(left_out) = left_out(plan) else {
+        return Ok(ran);
     };
     output::say(&format!(
         "error: {}: not all of it can be mirrored; the plan says what and why",
@@ -107,12 +141,37 @@ async fn round(handle: &Handle, view: &PlanView, order: &Order) -> Result<Exit, 
     Ok(worse(left_out, ran))
 }
 
+/// How a round ends that cannot mirror all of an image set; none where it can. Where there is nothing that it can, the exit says
+/// what stands in the way.
+fn left_out(plan: &Plan) -> Option<Exit> {
+    if plan.unresolved.is_empty() && plan.unsupported.is_empty() {
+        return None;
+    }
+    if plan.held > 0 || !plan.steps.is_empty() {
+        return Some(Exit::Partial);
+    }
+    let cause = plan.unresolved.iter().map(|u| u.cause).max();
+    Some(match cause.unwrap_or_default() {
+        Cause::Unavailable => Exit::Unavailable,
+        Cause::Authentication => Exit::Authentication,
+        Cause::Other => Exit::Precondition,
+    })
+}
+
 /// Applies a plan and shows how that goes.
-async fn applied(handle: &Handle, view: &PlanView, resources: &Path) -> Result<Exit, Failure> {
+async fn applied(
+    handle: &Handle,
+    view: &PlanView,
+    order: &Order,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let plan = &view.record.plan;
     match handle.apply(Some(&plan.id.0), None).await.map_err(asked)? {
         Applied::Already(_) => Ok(Exit::Done),
-        Applied::Run(feed) => follow(handle, feed, &plan.set, resources).await,
+        Applied::Run(feed) => {
+            report.runs.push(feed.id());
+            follow(handle, feed, &plan.set, order, report).await
+        }
     }
 }
 
@@ -121,7 +180,8 @@ async fn follow(
     handle: &Handle,
     mut feed: Feed,
     set: &SetName,
-    resources: &Path,
+    order: &Order,
+    report: &mut Report,
 ) -> Result<Exit, Failure> {
     let (events, inbox) = tokio::sync::mpsc::channel(64);
     let telling = tokio::spawn(async move {
@@ -131,18 +191,30 @@ async fn follow(
             }
         }
     });
-    let mut view = watch::View::new(Output::Text);
+    let mut view = watch::View::new(order.output);
     let ending = watch::follow(ReceiverStream::new(inbox), &mut view, None, |_| {}).await?;
     telling.abort();
     let watch::Ending::Finished(run) = ending else {
         return Ok(Exit::Interrupted);
     };
-    output::print(&watch::ended(&run))?;
+    order.print(&watch::ended(&run))?;
     for resource in handle.resources(Some(&set.0)).await.map_err(asked)? {
-        let file = resources.join(&resource.document.file_name);
-        output::print(&format!("wrote {}\n", file.display()))?;
+        let file = order.resources.join(&resource.document.file_name);
+        let file = file.display().to_string();
+        order.print(&format!("wrote {file}\n"))?;
+        report.written.insert(file);
     }
     Ok(watch::exit_of(run.state()))
+}
+
+impl Order {
+    /// Prints for people; machines get one document at the end.
+    fn print(&self, text: &str) -> Result<(), Failure> {
+        match self.output {
+            Output::Text => output::print(text),
+            Output::Json => Ok(()),
+        }
+    }
 }
 
 /// The files as a directory that holds just them. An image set is called by its file's stem, wherever the file is.
@@ -195,6 +267,7 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
     settings.authfile.clone_from(&order.authfile);
     settings.defaults.ignore_release_signatures = order.ignore_release_signatures;
     settings.defaults.conditional_updates = order.conditional_updates;
+    settings.defaults.copy_signatures = !order.remove_signatures;
     if let Some(url) = &order.update_url {
         settings.update_service = UpdateService {
             ocp: url.clone(),

@@ -14,7 +14,7 @@ use crate::{
         text,
     },
     daemon, gitops,
-    grpc::convert,
+    grpc::{audit, convert},
     model::{
         imageset::{self, Problem, Severity, SourceFile},
         sentence,
@@ -26,6 +26,7 @@ use crate::{
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let settings = read(&arguments.config)?;
     if arguments.check {
+        check_doors(&settings)?;
         return check(&arguments.config, &settings).await;
     }
     log(&arguments.log_level, arguments.log_format)?;
@@ -79,6 +80,16 @@ fn say(found: &[Problem]) {
         let found: Vec<_> = found.iter().map(convert::problem).collect();
         output::say(problems::text(&found).trim_end());
     }
+}
+
+/// Checks what the doors need: certificates, keys, tokens.
+fn check_doors(settings: &Settings) -> Result<(), Failure> {
+    let warnings = daemon::check(settings)
+        .map_err(|error| Failure::precondition("NOT_STARTED", sentence(&error)))?;
+    for warning in warnings {
+        output::say(&format!("warning: {warning}"));
+    }
+    Ok(())
 }
 
 /// Checks the directory's image sets too; a directory that is not there yet is a warning.
@@ -135,6 +146,11 @@ pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
         Ok(level) if level > tracing::Level::INFO => format!("info,imagesetd={level}"),
         _ => level.to_owned(),
     };
+    // Who did what is not for a level to decide; who does not want it says so: `audit=off`.
+    let directives = match directives.contains(audit::TARGET) {
+        true => directives,
+        false => format!("{directives},{}=info", audit::TARGET),
+    };
     let filter = EnvFilter::try_new(directives).map_err(|e| {
         Failure::usage(format!(
             "`{level}` is not a log level: {e}; info, debug and trace are"
@@ -146,7 +162,7 @@ pub fn log(level: &str, format: LogFormat) -> Result<(), Failure> {
         LogFormat::Text => registry
             .with(stderr().with_ansi(output::someone_is_there()))
             .try_init(),
-        LogFormat::Json => registry.with(stderr().json()).try_init(),
+        LogFormat::Json => registry.with(stderr().json().with_target(true)).try_init(),
     };
     // A second start in one process keeps the first one's log.
     drop(begun);

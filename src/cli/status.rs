@@ -15,7 +15,7 @@ use crate::{
     },
     grpc::v1::{
         Condition, ConditionStatus, DaemonStatus, GetStatusRequest, GetStatusResponse,
-        ImageSetStatus, WatchStatusRequest,
+        ImageSetStatus, ValidateImageSetsRequest, WatchStatusRequest,
     },
 };
 
@@ -70,13 +70,25 @@ async fn get(arguments: &Arguments) -> Result<GetStatusResponse, Failure> {
 /// Waits until all is ready; a daemon that does not answer yet may answer later.
 async fn wait(arguments: &Arguments) -> Result<(GetStatusResponse, Exit), Failure> {
     let mut latest = None;
+    let mut told = Told::default();
     let waiting = async {
         loop {
-            match follow(arguments, &mut latest).await {
+            match follow(arguments, &mut latest, &mut told).await {
                 Ok(exit) => break Ok(exit),
-                Err(failure) if may_pass(&failure) => tokio::time::sleep(ASK_AGAIN).await,
+                Err(failure) if failure.grpc == Code::Unavailable => {
+                    told.trouble(&failure);
+                }
+                // The first look at a new file may be still to come.
+                Err(failure) if failure.reason == "IMAGE_SET_NOT_FOUND" => {
+                    told.waits(arguments);
+                    if has_looked_in_vain(arguments).await {
+                        break Err(failure);
+                    }
+                    told.missing = Some(failure);
+                }
                 Err(failure) => break Err(failure),
             }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     };
     let exit = match arguments.timeout {
@@ -90,26 +102,90 @@ async fn wait(arguments: &Arguments) -> Result<(GetStatusResponse, Exit), Failur
         output::say("The time ran out; the daemon goes on.");
     }
     let unreached = || {
-        Failure::new(
-            "DAEMON_UNREACHABLE",
-            Code::Unavailable,
-            format!(
-                "no daemon answered at {} in time",
-                arguments.asking.connection.endpoint
-            ),
-        )
+        let message = format!(
+            "no daemon answered at {} in time",
+            arguments.asking.connection.endpoint
+        );
+        Failure::new("DAEMON_UNREACHABLE", Code::Unavailable, message)
     };
-    Ok((latest.ok_or_else(unreached)?, exit))
+    match latest {
+        Some(status) => Ok((status, exit)),
+        None => Err(told.missing.unwrap_or_else(unreached)),
+    }
 }
 
-/// Whether asking again may help: the daemon is starting, or its first look at a new file is still to come.
-fn may_pass(failure: &Failure) -> bool {
-    failure.grpc == Code::Unavailable || failure.reason == "IMAGE_SET_NOT_FOUND"
+/// What was told while waiting; each thing once.
+#[derive(Default)]
+struct Told {
+    waits: bool,
+    trouble: String,
+    /// That the image set is not there yet, as the daemon last said.
+    missing: Option<Failure>,
+}
+
+impl Told {
+    fn waits(&mut self, arguments: &Arguments) {
+        if !std::mem::replace(&mut self.waits, true) {
+            output::say(&waits_for(
+                arguments.set.as_deref(),
+                arguments.revision.as_deref(),
+            ));
+        }
+    }
+
+    fn trouble(&mut self, failure: &Failure) {
+        if self.trouble != failure.reason {
+            self.trouble.clone_from(&failure.reason);
+            output::say(&format!("waiting: {failure}"));
+        }
+    }
+}
+
+fn waits_for(set: Option<&str>, revision: Option<&str>) -> String {
+    let who = match set {
+        Some(set) => format!("image set {set}"),
+        None => "every image set".to_owned(),
+    };
+    match revision {
+        Some(revision) => format!("Waiting until {who} is ready at {revision}."),
+        None => format!("Waiting until {who} is ready."),
+    }
+}
+
+/// Whether the daemon has read the directory, as of the revision waited for, and the image set is not in it. It is asked to look
+/// once more, so that a file that came just now is not missed.
+async fn has_looked_in_vain(arguments: &Arguments) -> bool {
+    let look = async {
+        let mut client = arguments.asking.connection.connect().await?;
+        if !read_at(&mut client, arguments.revision.as_deref()).await? {
+            return Ok(false);
+        }
+        let all = ValidateImageSetsRequest::default();
+        client.validate_image_sets(all).await?;
+        let image_set = arguments.set.clone().unwrap_or_default();
+        let asked = client.get_status(GetStatusRequest { image_set }).await;
+        let missing = asked.is_err_and(|status| status.code() == Code::NotFound);
+        Ok(missing && read_at(&mut client, arguments.revision.as_deref()).await?)
+    };
+    // Where it cannot be asked nothing is known.
+    let looked: Result<bool, Failure> = look.await;
+    looked.unwrap_or(false)
+}
+
+/// Whether the daemon has read the directory, at this revision where one is waited for.
+async fn read_at(client: &mut Client, revision: Option<&str>) -> Result<bool, Failure> {
+    let status = client
+        .get_status(GetStatusRequest::default())
+        .await?
+        .into_inner();
+    let seen = status.daemon.unwrap_or_default().revision;
+    Ok(!seen.is_empty() && revision.is_none_or(|wanted| is_revision(&seen, wanted)))
 }
 
 async fn follow(
     arguments: &Arguments,
     latest: &mut Option<GetStatusResponse>,
+    told: &mut Told,
 ) -> Result<Exit, Failure> {
     let mut client: Client = arguments.asking.connection.connect().await?;
     let image_set = arguments.set.clone().unwrap_or_default();
@@ -127,7 +203,7 @@ async fn follow(
         match verdict {
             Verdict::Ready => return Ok(Exit::Done),
             Verdict::Stalled => return Ok(Exit::Precondition),
-            Verdict::NotYet => {}
+            Verdict::NotYet => told.waits(arguments),
         }
     }
     Err(Failure::new(
@@ -314,6 +390,18 @@ mod tests {
             Verdict::NotYet
         );
         assert_eq!(verdict(&status(vec![]), None), Verdict::NotYet);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_a_sentence() {
+        assert_eq!(
+            waits_for(None, None),
+            "Waiting until every image set is ready."
+        );
+        assert_eq!(
+            waits_for(Some("prod/ocp"), Some("0123456")),
+            "Waiting until image set prod/ocp is ready at 0123456."
+        );
     }
 
     #[test]

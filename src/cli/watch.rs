@@ -187,7 +187,7 @@ fn timed_out(latest: Option<Run>) -> Result<Ending, Failure> {
         Failure::new(
             "TIMED_OUT",
             Code::DeadlineExceeded,
-            "the time ran out before the daemon had begun the run",
+            "the time ran out before the daemon had begun the run; call again with more time",
         )
     };
     latest.map(Ending::TimedOut).ok_or_else(nothing)

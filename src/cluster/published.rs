@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     cluster::{
         Kind, Purpose,
+        catalog::Object,
         document::{API_VERSION, Document, IMAGE_SET, MANAGED_BY, MANAGER, PURPOSE, rules},
         name,
     },
@@ -41,6 +42,30 @@ pub fn read_published(files: &[(String, Vec<u8>)]) -> (Vec<Document>, Vec<String
     documents.sort_by(|a, b| a.file_name.cmp(&b.file_name));
     problems.sort();
     (documents, problems)
+}
+
+/// Reads the documents of ours that are no mirror rules, by file name; what else there is is passed over.
+pub fn read_objects(files: &[(String, Vec<u8>)]) -> Vec<Object> {
+    let named = files.iter().filter(|(name, _)| is_document_name(name));
+    let mut objects: Vec<Object> = named
+        .filter(|(name, bytes)| matches!(inspect(name, bytes), Ok(Found::Other)))
+        .filter_map(|(name, bytes)| object(name, bytes))
+        .collect();
+    objects.sort_by(|a, b| a.file_name.cmp(&b.file_name));
+    objects
+}
+
+fn object(file: &str, bytes: &[u8]) -> Option<Object> {
+    let text = str::from_utf8(bytes).ok()?;
+    let value: Value = serde_yaml::from_str(text).ok()?;
+    let head = Head::deserialize(&value).ok()?;
+    Some(Object {
+        file_name: file.to_owned(),
+        set: SetName(head.metadata.annotation(IMAGE_SET).ok()?.to_owned()),
+        name: head.metadata.name,
+        text: text.to_owned(),
+        value,
+    })
 }
 
 /// Whether a file of this name is looked at.

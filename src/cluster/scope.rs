@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::image::{Registry, Repository, check_path};
+use crate::model::{
+    image::{Registry, Repository, check_path},
+    prefix,
+};
 
 /// Why a text is not the source or mirror of a rule, as a clause that ends a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,24 +45,9 @@ impl Scope {
         Some(Scope(parent.into()))
     }
 
-    /// Returns how many bytes of a reference or name this scope matches, if it matches, by the node's rule (containers/image,
-    /// `refMatchingPrefix`), which takes `example.com` for a prefix of `example.com:5000` too.
+    /// Returns how many bytes of a reference or name this scope matches, if it matches, by the node's rule ([`prefix::matched`]).
     pub fn matches(&self, reference: &str) -> Option<usize> {
-        let end = match self.0.strip_prefix('*') {
-            Some(domain) => {
-                let at = reference.find(domain)?;
-                if reference[..at].contains('/') {
-                    return None;
-                }
-                at + domain.len()
-            }
-            None if reference.starts_with(&*self.0) => self.0.len(),
-            None => return None,
-        };
-        match reference.as_bytes().get(end) {
-            None | Some(b':' | b'/' | b'@') => Some(end),
-            Some(_) => None,
-        }
+        prefix::matched(&self.0, reference)
     }
 
     /// Returns what follows this scope in a strictly narrower one, slash included; nothing when `narrower` is not one.

@@ -1,10 +1,12 @@
 //! Performs a plan: brings images from their sources into the mirror and reports what lands, as it lands.
 //!
-//! Order, for a reader of the mirror: blobs, then children, then the index, then the tag; the components of a release before
-//! its payload. A blob is downloaded once however many images share it; the mirror takes it from a repository of its own after
+//! Order, for a reader of the mirror: blobs, then children, then the index, then its signatures and referrers, then the tag; the
+//! components of a release before its payload. A blob is downloaded once however many images share it; the mirror takes it from a repository of its own after
 //! that. Nothing is asked of the mirror that is known already.
 //!
 //! **Invariant:** this room decides nothing about what to copy and remembers nothing after a run.
+
+mod attached;
 
 mod blobs;
 
@@ -12,6 +14,7 @@ mod survey;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::Hash,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -25,10 +28,11 @@ use blobs::Desk;
 
 pub use blobs::Outcome;
 
-pub use survey::survey;
+pub use survey::{Surveyed, survey, survey_attached};
 
 use crate::{
     model::{
+        accessory::Accessory,
         desired::Kind,
         image::{Digest, Repository},
         manifest::Manifest,
@@ -136,6 +140,8 @@ impl Engine {
                 .map(|(n, step)| (n, Arc::new(step)))
                 .collect(),
             places: Mutex::new(HashMap::new()),
+            accessories: Mutex::new(HashMap::new()),
+            lists: Mutex::new(HashMap::new()),
             engine: self,
         };
         run.perform().await;
@@ -168,7 +174,8 @@ pub fn donors(
 
 fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
     let mut found = Vec::new();
-    let mut left = vec![step.image.digest.clone()];
+    let attached = step.attached.iter().map(|a| a.digest.clone());
+    let mut left: Vec<Digest> = attached.chain([step.image.digest.clone()]).collect();
     while let Some(digest) = left.pop() {
         if let Some(manifest) = larder.manifest(&digest) {
             left.extend(manifest.children(&[]).map(|child| child.digest.clone()));
@@ -181,6 +188,31 @@ fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
 /// Whether a manifest is in its place already, held by the one who is bringing it.
 type Place = Arc<tokio::sync::Mutex<bool>>;
 
+/// Why an image could not be brought into its place, all of it.
+struct Setback {
+    error: registry::Error,
+    /// Whether the image is there, and only something that belongs to it is not.
+    tagged: bool,
+}
+
+impl From<registry::Error> for Setback {
+    fn from(error: registry::Error) -> Self {
+        Setback {
+            error,
+            tagged: false,
+        }
+    }
+}
+
+/// What is in its place, by what it is.
+type Places<T> = Mutex<HashMap<(Repository, T), Place>>;
+
+fn place_in<T: Clone + Eq + Hash>(places: &Places<T>, target: &Repository, what: &T) -> Place {
+    let mut places = places.lock().unwrap_or_else(|broken| broken.into_inner());
+    let key = (target.clone(), what.clone());
+    places.entry(key).or_default().clone()
+}
+
 /// One performance of a plan.
 struct Run {
     engine: Engine,
@@ -189,17 +221,20 @@ struct Run {
     units: Units,
     report: Reporter,
     /// One writer a manifest and repository: two steps may share a digest under two tags.
-    places: Mutex<HashMap<(Repository, Digest), Place>>,
+    places: Places<Digest>,
+    /// One writer an accessory: two tags of one image share what belongs to it.
+    accessories: Places<Accessory>,
+    /// One writer a list of referrers.
+    lists: Places<Digest>,
 }
 
 impl Run {
     async fn perform(self) {
-        let (payloads, first): (Vec<_>, Vec<_>) = self
-            .steps
-            .clone()
-            .into_iter()
-            .partition(|(_, step)| step.image.kind == Kind::Release);
-        for wave in [first, payloads] {
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.steps.clone().into_iter().partition(|(_, step)| {
+                step.image.kind == Kind::Release || step.image.kind.is_catalog()
+            });
+        for wave in [first, last] {
             stream::iter(wave)
                 .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| {
                     self.step(number, step)
@@ -259,16 +294,19 @@ impl Run {
     async fn attempts(&self, step: &Step) -> Result<(), Failed> {
         let mut attempt = 1;
         loop {
-            let error = match self.place(step).await {
+            let Setback { error, tagged } = match self.place(step).await {
                 Ok(()) => return Ok(()),
-                Err(error) => error,
+                Err(setback) => setback,
             };
             let again = error.is_transient()
                 && attempt <= self.engine.limits.retries
                 && !self.engine.stop.is_cancelled();
             if !again {
                 return Err(Failed {
-                    cause: told(&error, step),
+                    cause: match tagged {
+                        true => attached::told(&error),
+                        false => told(&error, step),
+                    },
                     attempts: attempt,
                     because_of: vec![],
                     stopped: false,
@@ -284,7 +322,14 @@ impl Run {
     }
 
     /// Brings one image into its place: what it is made of, then its own manifest under its tag.
-    async fn place(&self, step: &Step) -> Result<(), registry::Error> {
+    async fn place(&self, step: &Step) -> Result<(), Setback> {
+        if step.image_held {
+            let brought = self.attached(step).await;
+            return brought.map_err(|(error, _)| Setback {
+                error,
+                tagged: true,
+            });
+        }
         let image = &step.image;
         let root = self.manifest(&image.source, &image.digest).await?;
         let children: Vec<Digest> = root
@@ -299,6 +344,20 @@ impl Run {
         )
         .await;
         landed.into_iter().collect::<Result<Vec<()>, _>>()?;
+        // What belongs to an image comes before its tag, and after the image that it names: some registries insist.
+        let mut attached = Ok(());
+        if !step.attached.is_empty() {
+            let name = Selector::Digest(image.digest.clone());
+            self.manifest_with_blobs(&image.source, &image.target, &root, name, complete)
+                .await?;
+            attached = match self.attached(step).await {
+                Err((error, decisive)) if decisive || error.is_transient() => {
+                    return Err(error.into());
+                }
+                // What cannot be had, or what the mirror does not take, is told and does not keep the image away.
+                brought => brought,
+            };
+        }
         let name = Selector::Tag(image.tag.clone());
         self.manifest_with_blobs(&image.source, &image.target, &root, name, complete)
             .await?;
@@ -309,7 +368,10 @@ impl Run {
                 image.digest.clone(),
             )))
             .await;
-        Ok(())
+        attached.map_err(|(error, _)| Setback {
+            error,
+            tagged: true,
+        })
     }
 
     /// Brings a child of an index into its place, by digest.
@@ -344,14 +406,7 @@ impl Run {
     }
 
     fn place_of(&self, target: &Repository, digest: &Digest) -> Place {
-        let mut places = self
-            .places
-            .lock()
-            .unwrap_or_else(|broken| broken.into_inner());
-        places
-            .entry((target.clone(), digest.clone()))
-            .or_default()
-            .clone()
+        place_in(&self.places, target, digest)
     }
 
     /// Uploads what a manifest names, then the manifest. A registry that has lost a blob we believed in is believed instead:

@@ -1,12 +1,16 @@
 //! Asks the mirror what the store does not know of it, before a plan is made: a mirror that another tool filled is adopted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt, stream};
 
 use super::Client;
 use crate::{
     model::{
+        accessory::{self, Accessory},
         desired::Wanted,
         image::{Digest, Repository, Tag},
         manifest::Manifest,
@@ -115,8 +119,18 @@ async fn read(
     name: Selector,
     digest: &Digest,
 ) -> Result<Option<Manifest>, Error> {
+    let found = read_any(mirror, repository, name).await?;
+    Ok(found.filter(|found| found.digest == *digest))
+}
+
+/// Reads a manifest, whichever it is.
+async fn read_any(
+    mirror: &Client,
+    repository: &Repository,
+    name: Selector,
+) -> Result<Option<Manifest>, Error> {
     match mirror.manifest(repository, &name).await {
-        Ok(manifest) => Ok(Some(manifest).filter(|found| found.digest == *digest)),
+        Ok(manifest) => Ok(Some(manifest)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error @ (Error::Answer { .. } | Error::Manifest { .. })) if !error.is_transient() => {
             tracing::debug!(%error, "what the mirror has there is not what is wanted");
@@ -137,4 +151,143 @@ fn landed_with(repository: &Repository, manifest: &Manifest, complete: bool) -> 
         complete,
     };
     blobs.chain([manifest]).collect()
+}
+
+/// What the mirror has of signatures and referrers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What is there.
+    pub landed: Vec<Landed>,
+    /// The manifests under cosign's tags, which may hold more than upstream's do, or something else.
+    pub manifests: Vec<Arc<Manifest>>,
+}
+
+/// Looks for what belongs to images that the mirror has; of each repository's accessories it is not known whether they are there.
+///
+/// One look an accessory with a tag, one for all referrers of a manifest; one more for a repository where several are looked for.
+pub async fn survey_attached(
+    mirror: &Client,
+    unknown: Vec<(Repository, Vec<Accessory>)>,
+    width: usize,
+) -> Result<Surveyed, Error> {
+    let mut repositories: BTreeMap<Repository, BTreeSet<Accessory>> = BTreeMap::new();
+    for (repository, accessories) in unknown {
+        repositories
+            .entry(repository)
+            .or_default()
+            .extend(accessories);
+    }
+    let mut looks = Vec::new();
+    for (repository, accessories) in &repositories {
+        let tags = listed_tags(mirror, repository, accessories).await?;
+        let mut subjects: BTreeMap<&Digest, BTreeSet<&Digest>> = BTreeMap::new();
+        for accessory in accessories {
+            match accessory.tag() {
+                Some(tag) if tags.as_ref().is_none_or(|tags| tags.contains(&tag)) => {
+                    looks.push((repository, Sought::Tag(tag)));
+                }
+                Some(_) => {}
+                None => {
+                    let referrers = subjects.entry(&accessory.subject).or_default();
+                    referrers.insert(&accessory.digest);
+                }
+            }
+        }
+        let referrers = subjects
+            .into_iter()
+            .map(|(subject, referrers)| (repository, Sought::Referrers(subject, referrers)));
+        looks.extend(referrers);
+    }
+    let looks: Vec<_> = looks
+        .into_iter()
+        .map(|(repository, sought)| seek(mirror, repository, sought))
+        .collect();
+    let found: Vec<_> = stream::iter(looks).buffered(width.max(1)).collect().await;
+    let mut surveyed = Surveyed::default();
+    for found in answered(found)? {
+        surveyed.landed.extend(found.landed);
+        surveyed.manifests.extend(found.manifests);
+    }
+    Ok(surveyed)
+}
+
+/// What is looked for in one request, or few.
+enum Sought<'a> {
+    Tag(Tag),
+    Referrers(&'a Digest, BTreeSet<&'a Digest>),
+}
+
+/// The tags of a repository, where asking for all is cheaper than asking for each, and the registry tells them.
+async fn listed_tags(
+    mirror: &Client,
+    repository: &Repository,
+    accessories: &BTreeSet<Accessory>,
+) -> Result<Option<BTreeSet<Tag>>, Error> {
+    let named = accessories.iter().filter(|a| a.tag().is_some()).count();
+    if named < 2 {
+        return Ok(None);
+    }
+    match mirror.tags_within(repository, named).await {
+        Ok(Some(list)) if list.whole => Ok(Some(list.tags.into_iter().collect())),
+        Ok(_) => Ok(None),
+        Err(error) if error.is_transient() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn seek(
+    mirror: &Client,
+    repository: &Repository,
+    sought: Sought<'_>,
+) -> Result<Surveyed, Error> {
+    match sought {
+        Sought::Tag(tag) => {
+            let name = Selector::Tag(tag.clone());
+            let Some(manifest) = read_any(mirror, repository, name).await? else {
+                return Ok(Surveyed::default());
+            };
+            let digest = manifest.digest.clone();
+            let mut landed = landed_with(repository, &manifest, true);
+            landed.push(Landed::Tag(repository.clone(), tag, digest));
+            Ok(Surveyed {
+                landed,
+                manifests: vec![Arc::new(manifest)],
+            })
+        }
+        Sought::Referrers(subject, referrers) => {
+            let listed = listed_referrers(mirror, repository, subject).await?;
+            let there = listed.iter().filter(|digest| referrers.contains(digest));
+            let landed = there.map(|digest| Landed::Manifest {
+                repository: repository.clone(),
+                digest: digest.clone(),
+                complete: true,
+            });
+            Ok(Surveyed {
+                landed: landed.collect(),
+                manifests: Vec::new(),
+            })
+        }
+    }
+}
+
+/// What the mirror lists as referring to a manifest, by itself or under the manifest's tag.
+async fn listed_referrers(
+    mirror: &Client,
+    repository: &Repository,
+    subject: &Digest,
+) -> Result<Vec<Digest>, Error> {
+    let digests = |d: &crate::model::manifest::Descriptor| d.digest.clone();
+    match mirror.referrers(repository, subject).await {
+        Ok(Some(listed)) => return Ok(listed.iter().map(digests).collect()),
+        Ok(None) => {}
+        Err(error) => return Err(error),
+    }
+    let Some(tag) = accessory::list_tag(subject) else {
+        return Ok(Vec::new());
+    };
+    let list = read_any(mirror, repository, Selector::Tag(tag)).await?;
+    let listed = list
+        .iter()
+        .flat_map(|list| accessory::listed(list, subject));
+    Ok(listed.map(digests).collect())
 }

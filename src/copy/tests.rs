@@ -20,6 +20,8 @@ fn step(unit: &str, kind: Kind, place: &str) -> Step {
         bytes: 0,
         bytes_kept: 0,
         blobs: 0,
+        attached: vec![],
+        image_held: false,
     }
 }
 

@@ -400,7 +400,10 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-    use crate::gitops::{Unreadable, testing::Repo};
+    use crate::gitops::{
+        Unreadable,
+        testing::{Repo, skipped},
+    };
 
     async fn look(directory: &Path) -> Found {
         Looker::new(directory.to_owned(), false).look().await.found
@@ -620,7 +623,10 @@ mod tests {
         repo.write("sets/a.yaml", "a");
         let commit = repo.commit("1");
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: only root can give files away");
+            skipped(
+                "a_work_tree_of_another_user_is_read",
+                "only root can give files away",
+            );
             return;
         }
         let other = Some(nix::unistd::Uid::from_raw(12345));

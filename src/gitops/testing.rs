@@ -6,6 +6,11 @@ use std::{
     process::Command,
 };
 
+#[path = "../../tests/support/skip.rs"]
+mod skip;
+
+pub(super) use skip::skipped;
+
 /// A work tree in a temporary folder.
 pub(super) struct Repo {
     pub(super) temp: tempfile::TempDir,

@@ -1,4 +1,4 @@
-//! The doors: a Unix socket for those whom its group lets in, and TCP on this machine.
+//! Where doors are: a Unix socket for those whom its group lets in, and TCP, beyond this machine with TLS.
 
 use std::{
     fs, io,
@@ -25,9 +25,22 @@ pub enum Error {
     /// The group of the setting does not exist.
     #[error("there is no group {0} on this machine; create it, or name another `socket_group`")]
     NoGroup(String),
+    /// The socket cannot be given to the group: who is no member may not give it files.
+    #[error(
+        "giving the socket {} to the group {group}: {source}; the daemon's own user must be in that group (`usermod -aG {group} USER`, \
+         then start it anew)", path.display()
+    )]
+    NotAMember {
+        /// The socket.
+        path: PathBuf,
+        /// The group of the setting.
+        group: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The address is reachable from other machines.
     #[error(
-        "listening at {0} would let other machines in, and without TLS and authentication that is refused; listen at 127.0.0.1 or [::1]"
+        "listening at {0} would let other machines in, and without TLS that is refused; give it certificate and key, or listen at 127.0.0.1 or [::1]"
     )]
     NotLoopback(SocketAddr),
     /// The system refused.
@@ -75,7 +88,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 ///
 /// It appears under its name with its rights already set, so that nobody finds it open for a moment.
 pub async fn unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, Socket), Error> {
-    let group = group.map(find_group).transpose()?;
+    let gid = group.map(find_group).transpose()?;
     make_way(path).await?;
     let folder = path
         .parent()
@@ -85,10 +98,10 @@ pub async fn unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, Soc
     let door = path.with_extension(format!("new-{}", std::process::id()));
     let _ = fs::remove_file(&door);
     let listener = UnixListener::bind(&door).map_err(system("listening at", door.display()))?;
-    let opened = set_rights(&door, group).and_then(|()| fs::rename(&door, path));
+    let opened = set_rights(&door, gid).and_then(|()| fs::rename(&door, path));
     if let Err(source) = opened {
         let _ = fs::remove_file(&door);
-        return Err(system("setting the rights of", path.display())(source));
+        return Err(no_rights(path, group, source));
     }
     let inode = inode(path).map_err(system("looking at", path.display()))?;
     Ok((
@@ -135,9 +148,20 @@ fn set_rights(path: &Path, group: Option<Gid>) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
 }
 
-/// Listens at a TCP address of this machine alone.
-pub async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
-    if !address.ip().is_loopback() {
+fn no_rights(path: &Path, group: Option<&str>, source: io::Error) -> Error {
+    match group {
+        Some(group) if source.kind() == io::ErrorKind::PermissionDenied => Error::NotAMember {
+            path: path.to_owned(),
+            group: group.to_owned(),
+            source,
+        },
+        _ => system("setting the rights of", path.display())(source),
+    }
+}
+
+/// Listens at a TCP address; at one that other machines reach only where there is TLS.
+pub async fn tcp(address: SocketAddr, has_tls: bool) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() && !has_tls {
         return Err(Error::NotLoopback(address));
     }
     TcpListener::bind(address)
@@ -203,14 +227,29 @@ mod tests {
 
     #[tokio::test]
     async fn other_machines_are_kept_out() {
-        let refused = tcp("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
+        let refused = tcp("0.0.0.0:0".parse().unwrap(), false).await.unwrap_err();
         assert!(
             refused
                 .to_string()
                 .starts_with("listening at 0.0.0.0:0 would let other machines in"),
             "{refused}"
         );
-        assert!(tcp("127.0.0.1:0".parse().unwrap()).await.is_ok());
+        assert!(tcp("127.0.0.1:0".parse().unwrap(), false).await.is_ok());
+    }
+
+    #[test]
+    fn a_group_that_the_daemon_is_not_in_is_named_with_the_remedy() {
+        let told = |group, errno: nix::errno::Errno| {
+            no_rights(Path::new("/run/s"), group, errno.into()).to_string()
+        };
+        assert_eq!(
+            told(Some("ops"), nix::errno::Errno::EPERM),
+            "giving the socket /run/s to the group ops: Operation not permitted (os error 1); the daemon's own user must be in that group (`usermod -aG ops USER`, then start it anew)"
+        );
+        assert_eq!(
+            told(Some("ops"), nix::errno::Errno::EROFS),
+            "setting the rights of /run/s: Read-only file system (os error 30)"
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     grpc::{
-        convert::{self, given, refusal},
+        audit::Subject,
+        convert::{self, given, refusal, unfit},
         v1::{self, mirror_service_server::MirrorService},
     },
     reconcile::{Applied, Feed, Handle, RunEvent},
@@ -61,7 +62,12 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::CreatePlanRequest>,
     ) -> Answer<v1::CreatePlanResponse> {
+        let subject = Subject::of(request.extensions());
         let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if !request.files.is_empty() {
+            subject.note("files sent along");
+        }
         let files = convert::files(request.files)?;
         let planned = self
             .handle
@@ -143,14 +149,12 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::ApplyPlanRequest>,
     ) -> Answer<Self::ApplyPlanStream> {
+        let subject = Subject::of(request.extensions());
         let request = request.into_inner();
+        subject.plan(&request.plan_id).image_set(&request.image_set);
         let (plan, set) = (given(&request.plan_id), given(&request.image_set));
         if plan.is_some() == set.is_some() {
-            return Err(refusal(
-                Code::InvalidArgument,
-                "INVALID_REQUEST",
-                "name a plan or an image set, one of them",
-            ));
+            return Err(unfit("plan_id", "name a plan or an image set, one of them"));
         }
         let applied = self
             .handle
@@ -158,8 +162,12 @@ impl MirrorService for Service {
             .await
             .map_err(|e| convert::refused(&e))?;
         let events = match applied {
-            Applied::Run(feed) => events(feed).boxed(),
+            Applied::Run(feed) => {
+                subject.run(&feed.id());
+                events(feed).boxed()
+            }
             Applied::Already(run) => {
+                subject.run(&run.id).note("applied before");
                 let finished = convert::run_event(&RunEvent::Finished(*run));
                 stream::iter([finished]).boxed()
             }
@@ -200,10 +208,14 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::CancelRunRequest>,
     ) -> Answer<v1::CancelRunResponse> {
+        let subject = Subject::of(request.extensions());
+        let id = request.into_inner().id;
+        subject.run(&id);
         let run = self
             .handle
-            .cancel_run(&request.into_inner().id)
+            .cancel_run(&id)
             .map_err(|e| convert::refused(&e))?;
+        subject.run(&run.id).image_set(&run.set.0);
         Ok(Response::new(v1::CancelRunResponse {
             run: Some(convert::run(&run)),
         }))
@@ -283,11 +295,15 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::RetireResourcesRequest>,
     ) -> Answer<v1::RetireResourcesResponse> {
+        let subject = Subject::of(request.extensions());
         let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if request.dry_run {
+            subject.note("dry run");
+        }
         let Some(set) = given(&request.image_set) else {
-            return Err(refusal(
-                Code::InvalidArgument,
-                "INVALID_REQUEST",
+            return Err(unfit(
+                "image_set",
                 "name the image set whose rules are to be retired",
             ));
         };

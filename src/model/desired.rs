@@ -3,15 +3,21 @@
 //! **Ask, then decide.** [`build`] either gives the whole answer or says which facts it lacks; it never fetches. What cannot be
 //! had stalls the entry that needs it, by name, and nothing else.
 
+mod attached;
+
+mod blocker;
+
+mod operators;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    facts::{Built, Facts, Failure, Need},
+    accessory::Accessory,
+    facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
-    imageset::{AdditionalImage, Blocked, ImageSet, SetName, pattern},
+    imageset::{AdditionalImage, ImageSet, SetName},
     policy::Policy,
     release::{
         names,
@@ -21,6 +27,8 @@ use crate::model::{
     },
     target,
 };
+
+use blocker::Blocker;
 
 /// What an image is to clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +40,24 @@ pub enum Kind {
     Release,
     /// A single image.
     Additional,
+    /// An image that a bundle of an operator catalog names, or the bundle.
+    Bundle,
+    /// An operator catalog as it is.
+    Catalog,
+    /// An operator catalog that was filtered, and built anew of that.
+    FilteredCatalog,
+}
+
+impl Kind {
+    /// Whether an image is of a release.
+    pub fn is_of_release(self) -> bool {
+        matches!(self, Kind::Release | Kind::ReleaseComponent)
+    }
+
+    /// Whether an image is an operator catalog.
+    pub fn is_catalog(self) -> bool {
+        matches!(self, Kind::Catalog | Kind::FilteredCatalog)
+    }
 }
 
 /// One image the mirror should hold.
@@ -81,9 +107,22 @@ pub struct Unresolved {
     pub reason: String,
     /// Whether it may pass by itself.
     pub transient: bool,
+    /// What stands in the way.
+    #[serde(default)]
+    pub cause: Cause,
 }
 
 impl Unresolved {
+    /// Returns the entry that a failure stalls.
+    pub fn since(subject: impl Into<String>, failure: &Failure) -> Self {
+        Unresolved {
+            subject: subject.into(),
+            reason: failure.reason.clone(),
+            transient: failure.transient,
+            cause: failure.cause,
+        }
+    }
+
     /// Whether something of a unit is in the way: the unit itself, or one of its images.
     pub fn stalls(&self, unit: &str) -> bool {
         self.subject
@@ -97,6 +136,8 @@ impl Unresolved {
 pub struct Desired {
     /// The images, sorted by their place in the mirror.
     pub images: Vec<Wanted>,
+    /// What belongs to the images, by the repository of the mirror and the image's digest; each comes after what it belongs to.
+    pub attached: BTreeMap<(Repository, Digest), Vec<Accessory>>,
     /// What could not be resolved, sorted.
     pub unresolved: Vec<Unresolved>,
     /// What the set asks for and this version cannot mirror yet: the stanza, and a sentence.
@@ -126,6 +167,7 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
     for image in set.additional_images.iter().filter(asked) {
         builder.additional(image);
     }
+    builder.operators(set);
     builder.unsupported(set);
     if !builder.needs.is_empty() {
         return Built::Missing(builder.needs);
@@ -135,6 +177,10 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         .images
         .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
+    let needs = attached::attach(&mut desired, policy, facts);
+    if !needs.is_empty() {
+        return Built::Missing(needs);
+    }
     desired.unresolved.sort();
     desired.unresolved.dedup();
     Built::Whole(desired)
@@ -158,21 +204,19 @@ impl Builder<'_> {
             subject: subject.into(),
             reason: reason.into(),
             transient,
+            cause: Cause::Other,
         });
     }
 
     fn failed(&mut self, subject: &str, failure: &Failure) {
-        self.unresolved(subject, failure.reason.clone(), failure.transient);
+        self.desired
+            .unresolved
+            .push(Unresolved::since(subject, failure));
     }
 
     fn unsupported(&mut self, set: &ImageSet) {
         let helm = !set.helm.repositories.is_empty() || !set.helm.local.is_empty();
         let stanzas = [
-            (
-                !set.operators.is_empty(),
-                "mirror.operators",
-                "operator catalogs",
-            ),
             (helm, "mirror.helm", "Helm charts"),
             (
                 set.platform.graph,
@@ -226,16 +270,22 @@ impl Builder<'_> {
             }
         };
         for unresolved in selection.unresolved {
-            let passing = &self.facts.transient_graphs;
-            let transient = passing
-                .iter()
+            let failed = self.facts.failed_graphs.iter();
+            let behind: Vec<&Failure> = failed
                 // A path across channels may lead through any that could not be read.
-                .any(|key| {
+                .filter(|(key, _)| {
                     unresolved.subject == key.to_string()
                         || unresolved.subject.starts_with("update path ")
                             && unresolved.subject.ends_with(&format!(" for {}", key.arch))
-                });
-            self.unresolved(unresolved.subject, unresolved.reason, transient);
+                })
+                .map(|(_, failure)| failure)
+                .collect();
+            self.desired.unresolved.push(Unresolved {
+                subject: unresolved.subject,
+                reason: unresolved.reason,
+                transient: behind.iter().any(|failure| failure.transient),
+                cause: behind.iter().map(|f| f.cause).max().unwrap_or_default(),
+            });
         }
         self.desired.conditional.extend(selection.conditional);
         self.desired.warnings.extend(selection.warnings);
@@ -484,45 +534,6 @@ struct Root {
     entry: String,
 }
 
-/// What a set blocks, by an image's source or its place in the mirror.
-struct Blocker {
-    patterns: Vec<Regex>,
-    exact: BTreeSet<String>,
-}
-
-impl Blocker {
-    fn new(blocked: &[Blocked]) -> Self {
-        let mut blocker = Blocker {
-            patterns: vec![],
-            exact: BTreeSet::new(),
-        };
-        for entry in blocked {
-            match entry {
-                // A set whose patterns cannot be read is not valid and never comes here.
-                Blocked::Pattern(text) => blocker.patterns.extend(pattern(text)),
-                Blocked::Exact(name) => {
-                    blocker.exact.insert(name.clone());
-                }
-            }
-        }
-        blocker
-    }
-
-    fn blocks(&self, names: &[String]) -> bool {
-        names
-            .iter()
-            .any(|n| self.exact.contains(n) || self.patterns.iter().any(|p| p.is_match(n)))
-    }
-
-    fn blocks_wanted(&self, wanted: &Wanted) -> bool {
-        self.blocks(&[
-            wanted.source_reference().to_string(),
-            wanted.source.at(wanted.digest.clone()).to_string(),
-            wanted.target_reference().to_string(),
-        ])
-    }
-}
-
 /// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked
 /// for twice is mirrored once, for the platforms of both.
 fn settle_collisions(desired: &mut Desired) {
@@ -570,6 +581,7 @@ fn clash(wanted: &Wanted, other: &str) -> Unresolved {
         subject: wanted.unit.clone(),
         reason,
         transient: false,
+        cause: Cause::Other,
     }
 }
 

@@ -11,6 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    accessory::{Attached, Scope},
+    catalog::wish::{Filtered, Wish},
     image::{Digest, Reference, Repository},
     manifest::Manifest,
     release::{graph::Graph, payload::Payload, select::GraphKey},
@@ -27,6 +29,10 @@ pub enum Need {
     Manifest(Repository, Digest),
     /// What the release payload of one architecture holds, by its manifest's digest.
     Payload(Repository, Digest),
+    /// What belongs to images of one repository: all of them in one question, since one look at its tags answers for many.
+    Attached(Repository, BTreeSet<(Digest, Scope)>),
+    /// What is kept of the operator catalogs of an image set.
+    Catalogs(Wish),
 }
 
 impl Need {
@@ -39,6 +45,11 @@ impl Need {
             Need::Payload(repository, digest) => {
                 format!("the release payload {repository}@{digest}")
             }
+            Need::Attached(repository, _) => format!("signatures and referrers in {repository}"),
+            Need::Catalogs(wish) => {
+                let names = wish.catalogs.iter().map(|c| c.operator.catalog.as_str());
+                format!("the catalogs {}", names.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -50,6 +61,34 @@ pub struct Failure {
     pub reason: String,
     /// Whether asking again later may help without anybody doing anything.
     pub transient: bool,
+    /// What stands in the way.
+    pub cause: Cause,
+}
+
+impl Failure {
+    /// A failure that stays until somebody does something, and that is nobody's in particular.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Failure {
+            reason: reason.into(),
+            transient: false,
+            cause: Cause::Other,
+        }
+    }
+}
+
+/// What stands in the way where something cannot be had; of several, the greatest asks for most of a person.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Who has it does not answer, or not as it should now.
+    Unavailable,
+    /// Who has it does not accept who asks.
+    Authentication,
+    /// It is not there, or is not what it should be; also in records from before causes were told.
+    #[default]
+    Other,
 }
 
 /// What is known.
@@ -63,8 +102,12 @@ pub struct Facts {
     pub manifests: BTreeMap<Digest, Result<Arc<Manifest>, Failure>>,
     /// Payloads by the digest of their manifest.
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
-    /// The graphs whose failure may pass by itself.
-    pub transient_graphs: BTreeSet<GraphKey>,
+    /// What belongs to images, by the repository it was looked for in. It says itself what could not be looked for.
+    pub attached: BTreeMap<Repository, BTreeMap<(Digest, Scope), Arc<Attached>>>,
+    /// What is to be said of the graphs that failed beside the sentence.
+    pub failed_graphs: BTreeMap<GraphKey, Failure>,
+    /// What is kept of the catalogs of image sets, by what was asked.
+    pub catalogs: BTreeMap<Digest, Arc<Vec<Result<Filtered, Failure>>>>,
 }
 
 /// One thing learnt, the answer to a [`Need`].
@@ -78,6 +121,10 @@ pub enum Fact {
     Manifest(Digest, Result<Arc<Manifest>, Failure>),
     /// Answers [`Need::Payload`].
     Payload(Digest, Result<Arc<Payload>, Failure>),
+    /// Answers [`Need::Attached`] for one image.
+    Attached(Repository, (Digest, Scope), Arc<Attached>),
+    /// Answers [`Need::Catalogs`].
+    Catalogs(Digest, Arc<Vec<Result<Filtered, Failure>>>),
 }
 
 impl Facts {
@@ -86,22 +133,38 @@ impl Facts {
     pub fn learn(&mut self, fact: Fact) {
         match fact {
             Fact::Graph(key, Ok(graph)) => {
-                self.transient_graphs.remove(&key);
+                self.failed_graphs.remove(&key);
                 self.graphs.insert(key, Ok(graph));
             }
             Fact::Graph(key, Err(failure)) => {
                 if self.graphs.get(&key).is_some_and(Result::is_ok) {
                     return;
                 }
-                if failure.transient {
-                    self.transient_graphs.insert(key.clone());
-                }
-                self.graphs.insert(key, Err(failure.reason));
+                self.graphs.insert(key.clone(), Err(failure.reason.clone()));
+                self.failed_graphs.insert(key, failure);
             }
             Fact::Tag(reference, digest) => settle(&mut self.tags, reference, digest),
             Fact::Manifest(digest, manifest) => settle(&mut self.manifests, digest, manifest),
             Fact::Payload(digest, payload) => settle(&mut self.payloads, digest, payload),
+            Fact::Attached(repository, image, attached) => {
+                let known = self.attached.entry(repository).or_default();
+                known.insert(image, attached);
+            }
+            Fact::Catalogs(key, filtered) => {
+                self.catalogs.insert(key, filtered);
+            }
         }
+    }
+
+    /// Returns what belongs to an image, where it was looked for.
+    pub fn attached(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        scope: Scope,
+    ) -> Option<&Arc<Attached>> {
+        let known = self.attached.get(repository)?;
+        known.get(&(digest.clone(), scope))
     }
 
     /// Whether a need is answered.
@@ -111,6 +174,10 @@ impl Facts {
             Need::Tag(reference) => self.tags.contains_key(reference),
             Need::Manifest(_, digest) => self.manifests.contains_key(digest),
             Need::Payload(_, digest) => self.payloads.contains_key(digest),
+            Need::Attached(repository, images) => images
+                .iter()
+                .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
+            Need::Catalogs(wish) => self.catalogs.contains_key(&wish.key),
         }
     }
 }
@@ -143,6 +210,7 @@ mod tests {
         Failure {
             reason: "it is gone".into(),
             transient,
+            cause: Cause::Unavailable,
         }
     }
 
@@ -186,10 +254,13 @@ mod tests {
     fn a_graph_that_came_after_all_is_no_passing_failure_any_more() {
         let mut facts = Facts::default();
         facts.learn(Fact::Graph(key(), Err(failure(true))));
-        assert_eq!(facts.transient_graphs, BTreeSet::from([key()]));
+        assert_eq!(
+            facts.failed_graphs,
+            BTreeMap::from([(key(), failure(true))])
+        );
         let graph = Graph::parse(br#"{"nodes":[],"edges":[]}"#).unwrap();
         facts.learn(Fact::Graph(key(), Ok(Arc::new(graph))));
-        assert_eq!(facts.transient_graphs, BTreeSet::new());
+        assert_eq!(facts.failed_graphs, BTreeMap::new());
         assert!(facts.graphs[&key()].is_ok());
         facts.learn(Fact::Graph(key(), Err(failure(true))));
         assert!(facts.graphs[&key()].is_ok());

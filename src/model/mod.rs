@@ -2,9 +2,15 @@
 //!
 //! **Invariant:** no async, no I/O, no clock; the same input gives the same output.
 
+pub mod access;
+
 pub mod image;
 
+pub mod prefix;
+
 pub mod manifest;
+
+pub mod accessory;
 
 pub mod imageset;
 

@@ -2,6 +2,8 @@
 //!
 //! A plan is a value. Making one changes nothing; applying one does what it says.
 
+mod attached;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
@@ -10,9 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    accessory::Accessory,
     desired::{Desired, Kind, Unresolved, Wanted},
-    facts::{Built, Facts, Need},
-    image::{Digest, Hasher, Platform, Reference, Repository},
+    facts::{Built, Cause, Facts, Need},
+    image::{Digest, Hasher, Platform, Reference, Repository, Tag},
     imageset::{ImageSet, SetName},
     manifest::Manifest,
     mirrored::{Mirrored, Position},
@@ -48,6 +51,12 @@ pub struct Step {
     pub bytes_kept: u64,
     /// Blobs that the mirror lacks in this image's repository.
     pub blobs: u32,
+    /// What belongs to the image and is brought with it; each comes after what it belongs to.
+    #[serde(default)]
+    pub attached: Vec<Accessory>,
+    /// Whether the mirror has the image, so that only what belongs to it is brought.
+    #[serde(default)]
+    pub image_held: bool,
 }
 
 /// Something an earlier revision mirrored and this one does not ask for. It stays where it is.
@@ -81,7 +90,8 @@ pub struct Plan {
     pub revision: String,
     /// The state it was compared with.
     pub base: Position,
-    /// What to copy, in the order it is begun: components before their payload.
+    /// What to copy, in the order it is begun: components before their payload. One for each image that the mirror lacks, or of whose
+    /// signatures and referrers it lacks some.
     pub steps: Vec<Step>,
     /// How many images are wanted in all.
     pub wanted: usize,
@@ -152,21 +162,38 @@ pub fn build(
     let (mut left, mut held) = (Vec::new(), 0);
     let mut needs = BTreeSet::new();
     let mut unresolved = desired.unresolved.clone();
+    let mut attaching = attached::Attaching::new(desired, mirrored, facts);
     for wanted in &desired.images {
-        match look(wanted, mirrored, facts) {
-            Look::Held => held += 1,
-            Look::Lacking(manifests) => left.push((wanted, manifests)),
+        let look = look(wanted, mirrored, facts);
+        let attached = attaching.lacking(wanted, matches!(look, Look::Held));
+        match look {
+            Look::Held if attached.is_empty() => held += 1,
+            Look::Held => left.push(Left {
+                wanted,
+                manifests: Vec::new(),
+                attached,
+                held: true,
+            }),
+            Look::Lacking(manifests) => left.push(Left {
+                wanted,
+                manifests,
+                attached,
+                held: false,
+            }),
             Look::Needs(more) => needs.extend(more),
             Look::Failed(failed) => unresolved.push(failed),
         }
     }
+    needs.extend(attaching.needs);
     if !needs.is_empty() {
         return Built::Missing(needs);
     }
     withhold(&mut left, &mut unresolved);
     // Components before payloads: a payload's tag says that the release is whole.
-    left.sort_by(|(a, _), (b, _)| (a.kind, &a.target, &a.tag).cmp(&(b.kind, &b.target, &b.tag)));
+    left.sort_by(|a, b| order(a.wanted).cmp(&order(b.wanted)));
     let steps = measure(&left, mirrored, basis.kept);
+    let mut warnings = desired.warnings.clone();
+    warnings.extend(attaching.warnings);
     unresolved.sort();
     unresolved.dedup();
     Built::Whole(Plan {
@@ -182,37 +209,66 @@ pub fn build(
         unsupported: desired.unsupported.clone(),
         signatures_ignored: desired.signatures_ignored,
         conditional: desired.conditional.clone(),
-        warnings: desired.warnings.clone(),
+        warnings,
         steps,
     })
 }
 
+/// An image of which the mirror lacks something.
+struct Left<'a> {
+    wanted: &'a Wanted,
+    /// Its manifests, where it is lacking itself.
+    manifests: Vec<&'a Manifest>,
+    /// What belongs to it and is lacking, with the manifests of it.
+    attached: Vec<(&'a Accessory, Vec<&'a Manifest>)>,
+    /// Whether the mirror has the image itself.
+    held: bool,
+}
+
+fn order(wanted: &Wanted) -> (Kind, &Repository, &Tag) {
+    (wanted.kind, &wanted.target, &wanted.tag)
+}
+
 /// Takes out the payloads of releases of which something cannot be had, and says so of each: a release in the mirror is whole or
 /// absent.
-fn withhold(left: &mut Vec<(&Wanted, Vec<&Manifest>)>, unresolved: &mut Vec<Unresolved>) {
+fn withhold(left: &mut Vec<Left<'_>>, unresolved: &mut Vec<Unresolved>) {
     let stalled = |wanted: &Wanted, by: &[Unresolved]| {
         wanted.kind == Kind::Release && by.iter().any(|u| u.stalls(&wanted.unit))
     };
     let told: Vec<Unresolved> = left
         .iter()
-        .filter(|(wanted, _)| stalled(wanted, unresolved))
-        .map(|(wanted, _)| Unresolved {
-            subject: wanted.unit.clone(),
+        // What only gains a signature is there already.
+        .filter(|left| !left.held && stalled(left.wanted, unresolved))
+        .map(|left| Unresolved {
+            subject: left.wanted.unit.clone(),
             reason: format!(
                 "its payload {} is not copied while an image of it cannot be: a release in the mirror is whole or absent",
-                wanted.source_reference()
+                left.wanted.source_reference()
             ),
             // What it waits for says of itself whether it passes.
             transient: false,
+            cause: unresolved
+                .iter()
+                .filter(|u| u.stalls(&left.wanted.unit))
+                .map(|u| u.cause)
+                .max()
+                .unwrap_or_default(),
         })
         .collect();
-    left.retain(|(wanted, _)| !stalled(wanted, unresolved));
+    left.retain(|left| left.held || !stalled(left.wanted, unresolved));
     unresolved.extend(told);
 }
 
-/// Whether the mirror is known to hold an image under its tag, whole for its platforms.
+/// Whether the mirror is known to hold an image under its tag, whole for its platforms. A release payload counts only with its
+/// signature, where upstream is known to have one.
 pub fn holds(mirrored: &Mirrored, wanted: &Wanted, facts: &Facts) -> bool {
-    matches!(look(wanted, mirrored, facts), Look::Held)
+    matches!(look(wanted, mirrored, facts), Look::Held) && is_signed(mirrored, wanted, facts)
+}
+
+/// Whether the mirror is known to hold the signatures of a release payload, where upstream is known to have any; other images do
+/// without.
+pub fn is_signed(mirrored: &Mirrored, wanted: &Wanted, facts: &Facts) -> bool {
+    wanted.kind != Kind::Release || attached::is_signed(wanted, mirrored, facts)
 }
 
 /// What is known of one wanted image.
@@ -281,6 +337,7 @@ fn no_platform(wanted: &Wanted, root: &Manifest) -> Unresolved {
             wanted.source_reference()
         ),
         transient: false,
+        cause: Cause::Other,
     }
 }
 
@@ -307,6 +364,7 @@ fn gather<'a>(
                 subject: wanted.unit.clone(),
                 reason,
                 transient: false,
+                cause: Cause::Other,
             }));
         }
         match known(wanted, &child.digest, facts) {
@@ -331,34 +389,34 @@ fn known<'a>(wanted: &Wanted, digest: &Digest, facts: &'a Facts) -> Result<&'a M
             wanted.source.clone(),
             digest.clone(),
         )])),
-        Some(Err(failure)) => Err(Look::Failed(Unresolved {
-            subject: match wanted.unit == wanted.source_reference().to_string() {
+        Some(Err(failure)) => {
+            let subject = match wanted.unit == wanted.source_reference().to_string() {
                 true => wanted.unit.clone(),
                 false => format!("{}, {}", wanted.unit, wanted.source_reference()),
-            },
-            reason: failure.reason.clone(),
-            transient: failure.transient,
-        })),
+            };
+            Err(Look::Failed(Unresolved::since(subject, failure)))
+        }
     }
 }
 
 /// Counts what each step has to move; a blob counts where it is first needed.
-fn measure(
-    left: &[(&Wanted, Vec<&Manifest>)],
-    mirrored: &Mirrored,
-    kept: &HashSet<Digest>,
-) -> Vec<Step> {
+fn measure(left: &[Left<'_>], mirrored: &Mirrored, kept: &HashSet<Digest>) -> Vec<Step> {
     let mut counted: HashSet<&Digest> = HashSet::new();
     let mut placed: HashSet<(&Repository, &Digest)> = HashSet::new();
     left.iter()
-        .map(|(wanted, manifests)| {
+        .map(|left| {
+            let wanted = left.wanted;
             let mut step = Step {
-                image: (*wanted).clone(),
+                image: wanted.clone(),
                 bytes: 0,
                 bytes_kept: 0,
                 blobs: 0,
+                attached: left.attached.iter().map(|(a, _)| (*a).clone()).collect(),
+                image_held: left.held,
             };
-            for blob in manifests.iter().flat_map(|m| m.blobs()) {
+            let attached = left.attached.iter().flat_map(|(_, manifests)| manifests);
+            let manifests = left.manifests.iter().chain(attached);
+            for blob in manifests.flat_map(|m| m.blobs()) {
                 if mirrored.blob(&wanted.target, &blob.digest)
                     || !placed.insert((&wanted.target, &blob.digest))
                 {
@@ -405,7 +463,9 @@ fn unwanted(
         .before
         .iter()
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
-        .filter(|w| !(releases_stalled && w.kind != Kind::Additional))
+        .filter(|w| !(releases_stalled && w.kind.is_of_release()))
+        // Of a package that stalls is not known any more what it would have.
+        .filter(|w| w.kind != Kind::Bundle || !unresolved.iter().any(|u| u.stalls(&w.entry)))
         .map(|w| Unwanted {
             target: w.target_reference(),
             digest: w.digest.clone(),
@@ -451,7 +511,8 @@ fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
     line("imagesetd plan 1");
     line(&set.name.0);
     line(&document_digest(set).to_string());
-    for Step { image, .. } in steps {
+    for step in steps {
+        let image = &step.image;
         let platforms = image
             .platforms
             .iter()
@@ -464,6 +525,12 @@ fn identity(set: &ImageSet, steps: &[Step]) -> PlanId {
             image.digest,
             image.target_reference()
         ));
+        for accessory in &step.attached {
+            line(&format!(
+                " {:?} {} of {}",
+                accessory.kind, accessory.digest, accessory.subject
+            ));
+        }
     }
     PlanId(hasher.finish().hex())
 }

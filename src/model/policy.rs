@@ -143,6 +143,10 @@ pub struct Policy {
     pub ignore_release_signatures: bool,
     /// Whether a shortest update path may use conditional edges.
     pub conditional_updates: bool,
+    /// Whether signatures and referrers of images come along. That of a release payload does in any case.
+    pub copy_signatures: bool,
+    /// How often signatures and referrers of an image that is known are looked for again.
+    pub signatures_refresh: Duration,
 }
 
 /// Whether `text` is what `pattern` stands for: `*` is any text without `/`, `**` any text, all else itself.

@@ -157,9 +157,9 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Bytes the plan expects to download.
     pub bytes_total: u64,
-    /// Mean speed since the run began, in bytes per second.
+    /// How fast bytes came lately, in bytes per second; 0 once the run has ended.
     pub bytes_per_second: u64,
-    /// Seconds to go at that speed, where that can be told.
+    /// Seconds to go at that rate, where that can be told.
     pub eta_seconds: Option<u64>,
     /// Blobs that were uploaded.
     pub blobs_copied: u64,

@@ -6,7 +6,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::document::Document,
+    cluster::{catalog::Object, document::Document},
     model::{
         imageset::{FoundSet, Problem, SetName, Severity},
         record::{
@@ -79,11 +79,50 @@ pub enum Applied {
     Already(Box<RunRecord>),
 }
 
+/// A file of the output folder.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The file's name.
+    pub file_name: String,
+    /// The image set it is of.
+    pub set: SetName,
+    /// The object's name in the cluster.
+    pub name: String,
+    /// The file's text.
+    pub text: String,
+    /// The object.
+    pub value: serde_json::Value,
+}
+
+impl From<Document> for Published {
+    fn from(document: Document) -> Self {
+        Published {
+            file_name: document.file_name,
+            set: document.set,
+            name: document.name,
+            text: document.text,
+            value: document.value,
+        }
+    }
+}
+
+impl From<Object> for Published {
+    fn from(object: Object) -> Self {
+        Published {
+            file_name: object.file_name,
+            set: object.set,
+            name: object.name,
+            text: object.text,
+            value: object.value,
+        }
+    }
+}
+
 /// A cluster document in the output folder.
 #[derive(Debug, Clone)]
 pub struct ResourceView {
     /// The document.
-    pub document: Document,
+    pub document: Published,
     /// The sources of rules that nothing wanted needs any more.
     pub retirable: Vec<String>,
 }

@@ -14,7 +14,7 @@ use crate::{
             select::{self, Asked, Selected},
         },
         facts::Failure,
-        image::{Digest, Platform, Reference},
+        image::{Digest, Platform, Reference, Repository},
         imageset::Operator,
         manifest::Manifest,
         sentence,
@@ -111,6 +111,16 @@ impl Reader {
         })
     }
 
+    /// The same, and blobs that are read on the way are kept.
+    pub fn keeping(self, keeper: Arc<dyn Keeper>) -> Self {
+        Reader { keeper, ..self }
+    }
+
+    /// Returns where the manifests and blobs of an image in a registry are.
+    pub(super) fn place<'a>(&'a self, repository: &'a Repository) -> Place<'a> {
+        Place::Registry(&self.source, self.keeper.as_ref(), repository)
+    }
+
     /// Opens a catalog. One that is kept costs the request that says what a tag names now, or none.
     ///
     /// # Errors
@@ -121,7 +131,9 @@ impl Reader {
             Origin::Folder(folder) => {
                 let (folder, out) = (folder.clone(), self.begin()?);
                 let read = tokio::task::spawn_blocking(move || catalog::read_folder(&folder, out));
-                let read = read.await.map_err(|error| lasting(error.to_string()))??;
+                let read = read
+                    .await
+                    .map_err(|error| Failure::lasting(error.to_string()))??;
                 reopened(read.into_file())
             }
             Origin::Layout(folder) => {
@@ -164,7 +176,7 @@ impl Reader {
                 source: source.as_mut(),
             })
             .collect();
-        select::select(&mut asked).map_err(|error| lasting(sentence(&error)))
+        select::select(&mut asked).map_err(|error| Failure::lasting(sentence(&error)))
     }
 
     /// What an image is now: by HEAD where it may be kept, with its manifest otherwise.
@@ -173,15 +185,12 @@ impl Reader {
             return Ok((digest.clone(), None));
         }
         let Some(tag) = reference.tag.clone() else {
-            return Err(lasting(format!(
+            return Err(Failure::lasting(format!(
                 "{reference} has neither tag nor digest; add one"
             )));
         };
         let name = Selector::Tag(tag);
-        let failed = |error: &crate::registry::Error| Failure {
-            reason: sentence(error),
-            transient: error.is_transient(),
-        };
+        let failed = |error: &crate::registry::Error| crate::resolve::failure(error);
         if self.shelf.is_none() {
             let manifest = self.source.manifest(&reference.repository, &name).await;
             let manifest = manifest.map_err(|error| failed(&error))?;
@@ -190,7 +199,9 @@ impl Reader {
         let head = self.source.head(&reference.repository, &name).await;
         match head.map_err(|error| failed(&error))? {
             Some(head) => Ok((head.digest, None)),
-            None => Err(lasting(format!("{reference} is not there; check its name"))),
+            None => Err(Failure::lasting(format!(
+                "{reference} is not there; check its name"
+            ))),
         }
     }
 
@@ -215,11 +226,13 @@ impl Reader {
             Some(manifest) => catalog::image_of(manifest, platforms),
             None => catalog::image_of(&*place.manifest(digest).await?, platforms),
         };
-        let image = image.map_err(|why| lasting(format!("{origin}: {why}")))?;
+        let image = image.map_err(|why| Failure::lasting(format!("{origin}: {why}")))?;
         let read = catalog::read(place, image.as_ref().unwrap_or(digest), self.begin()?).await?;
         match (&self.shelf, read) {
             (Some(shelf), Out::Kept(file)) => {
-                let file = shelf.keep(file, &key).map_err(|e| lasting(sentence(&e)))?;
+                let file = shelf
+                    .keep(file, &key)
+                    .map_err(|e| Failure::lasting(sentence(&e)))?;
                 reopened(file)
             }
             (_, read) => reopened(read.into_file()),
@@ -230,10 +243,10 @@ impl Reader {
         match &self.shelf {
             Some(shelf) => match shelf.begin() {
                 Ok(file) => Ok(Out::Kept(file)),
-                Err(error) => Err(lasting(sentence(&error))),
+                Err(error) => Err(Failure::lasting(sentence(&error))),
             },
             None => tempfile::tempfile().map(Out::Passing).map_err(|error| {
-                lasting(format!(
+                Failure::lasting(format!(
                     "making a temporary file: {error}; a catalog that is read needs some hundred MB there (TMPDIR names another folder)"
                 ))
             }),
@@ -255,14 +268,7 @@ fn key(digest: &Digest, platforms: &[Platform]) -> Digest {
 fn reopened(mut file: File) -> Result<Opened, Failure> {
     let opened = file.seek(SeekFrom::Start(0)).map_err(Into::into);
     let opened = opened.and_then(|_| Catalog::open(file));
-    opened.map_err(|error| lasting(sentence(&error)))
-}
-
-fn lasting(reason: String) -> Failure {
-    Failure {
-        reason,
-        transient: false,
-    }
+    opened.map_err(|error| Failure::lasting(sentence(&error)))
 }
 
 /// A file that a catalog is packed into.

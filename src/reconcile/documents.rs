@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cluster::{
         self, Purpose, Served, Unit,
+        catalog::{Catalog, Object},
         document::Document,
         impact::{self, Effect},
         node::Node,
@@ -51,6 +52,9 @@ pub(super) fn units(
         let purpose = match image.kind {
             Kind::Release | Kind::ReleaseComponent => Purpose::Release,
             Kind::Additional => Purpose::Additional,
+            Kind::Bundle => Purpose::Operators,
+            // Clusters name it by its place in the mirror.
+            Kind::Catalog | Kind::FilteredCatalog => continue,
         };
         let unit = units.entry(&image.unit).or_insert_with(|| Unit {
             set: set.clone(),
@@ -66,6 +70,24 @@ pub(super) fn units(
         }
     }
     units.into_values().collect()
+}
+
+/// The operator catalogs among wanted images, and of each whether it has landed.
+pub(super) fn catalogs(
+    set: &SetName,
+    wanted: &[Wanted],
+    landed: impl Fn(&Wanted) -> bool,
+) -> BTreeSet<Catalog> {
+    let catalogs = wanted.iter().filter(|image| image.kind.is_catalog());
+    catalogs
+        .map(|image| Catalog {
+            set: set.clone(),
+            repository: image.target.clone(),
+            tag: image.tag.clone(),
+            digest: image.digest.clone(),
+            landed: landed(image),
+        })
+        .collect()
 }
 
 /// What is asked for and cannot be had now: no rule of ours may keep nodes from its source.
@@ -85,8 +107,23 @@ pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
                     target: repository,
                 }],
             }),
+            Err(_) if unresolved.subject.starts_with("catalog ") => {
+                let of_catalog = desired
+                    .images
+                    .iter()
+                    .filter(|w| w.kind == Kind::Bundle && unresolved.subject.starts_with(&w.entry));
+                let images: BTreeMap<_, _> = of_catalog
+                    .map(|w| ((w.source.clone(), w.target.clone()), serve(w)))
+                    .collect();
+                units.push(Unit {
+                    set: set.clone(),
+                    purpose: Purpose::Operators,
+                    landed: false,
+                    images: images.into_values().collect(),
+                });
+            }
             Err(_) => {
-                let of_releases = desired.images.iter().filter(|w| w.kind != Kind::Additional);
+                let of_releases = desired.images.iter().filter(|w| w.kind.is_of_release());
                 releases
                     .extend(of_releases.map(|w| ((w.source.clone(), w.target.clone()), serve(w))));
             }
@@ -107,8 +144,10 @@ pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
 /// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
 fn serve(image: &Wanted) -> Served {
     let by_tag = match image.kind {
-        Kind::Additional => image.asked_tag.clone().map(|tag| (tag, image.tag.clone())),
-        Kind::Release | Kind::ReleaseComponent => None,
+        Kind::Additional | Kind::Bundle => {
+            image.asked_tag.clone().map(|tag| (tag, image.tag.clone()))
+        }
+        _ => None,
     };
     Served {
         source: image.source.clone(),
@@ -124,10 +163,21 @@ impl Inner {
         &self,
         set: &SetName,
         units: Vec<Unit>,
+        catalogs: BTreeSet<Catalog>,
     ) -> Result<Change, Error> {
         let published = self.published().await?;
         let rendering = self.render(set, units, &published);
-        Ok(self.change(set, &published, &rendering))
+        let mut change = self.change(set, &published, &rendering);
+        let before = self.published_objects().await?;
+        let (after, warnings) = self.objects(set, catalogs, &before);
+        change
+            .documents
+            .extend(object_changes(set, &before, &after));
+        change
+            .documents
+            .sort_by(|a, b| a.file_name.cmp(&b.file_name));
+        change.warnings.extend(warnings);
+        Ok(change)
     }
 
     /// Writes the documents for what has landed of a plan's image set.
@@ -142,15 +192,17 @@ impl Inner {
         self.all_known().await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
-        let units = {
+        let (units, catalogs) = {
             let mirrored = self.mirrored();
             let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
             let mut units = units(set, &resolved.desired.images, landed);
             units.extend(lacking(set, &resolved.desired));
-            units
+            (units, catalogs(set, &resolved.desired.images, landed))
         };
         let rendering = self.render(set, units, &published);
-        let written = self.write(rendering).await;
+        let before = self.published_objects().await?;
+        let (objects, _) = self.objects(set, catalogs, &before);
+        let written = self.write(rendering, objects).await;
         self.state().output_trouble = written.as_ref().err().map(|e| e.to_string());
         let changed = written?;
         if changed > 0 {
@@ -232,7 +284,7 @@ impl Inner {
             .collect();
         let change = self.change(set, &published, &rendering);
         if !dry_run {
-            self.write(rendering).await?;
+            self.write(rendering, vec![]).await?;
         }
         Ok((published, change))
     }
@@ -253,13 +305,47 @@ impl Inner {
         Ok(documents)
     }
 
-    async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
+    /// The documents of ours in the output folder that are no mirror rules.
+    pub(super) async fn published_objects(&self) -> Result<Vec<Object>, Error> {
+        let output = self.output.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            output
+                .lock()
+                .unwrap_or_else(|broken| broken.into_inner())
+                .objects()
+        });
+        Ok(read.await??)
+    }
+
+    /// The objects of an image set's catalogs; those of others are known by what they want, or had applied last.
+    fn objects(
+        &self,
+        set: &SetName,
+        mine: BTreeSet<Catalog>,
+        published: &[Object],
+    ) -> (Vec<Object>, Vec<String>) {
+        let mut claims = mine;
+        let state = self.state();
+        let others = state
+            .sets
+            .iter()
+            .filter(|(name, other)| *name != set && !other.removed);
+        for (name, other) in others {
+            claims.extend(catalogs(name, &other.record.wanted, |_| false));
+            if let Some(resolved) = other.resolution() {
+                claims.extend(catalogs(name, &resolved.desired.images, |_| false));
+            }
+        }
+        cluster::catalog::objects(set, &claims, published)
+    }
+
+    async fn write(&self, rendering: Rendering, objects: Vec<Object>) -> Result<usize, Error> {
         let output = self.output.clone();
         let written = tokio::task::spawn_blocking(move || {
             output
                 .lock()
                 .unwrap_or_else(|broken| broken.into_inner())
-                .write(&rendering.documents, &rendering.removed)
+                .write_all(&rendering.documents, &objects, &rendering.removed)
         });
         Ok(written.await??)
     }
@@ -375,6 +461,31 @@ fn document_changes(
         (document.set == *set || change.before != change.after).then_some(change)
     });
     changes.collect()
+}
+
+/// What becomes of the objects of an image set's catalogs; one that is not written anew stays.
+fn object_changes(set: &SetName, before: &[Object], after: &[Object]) -> Vec<DocumentChange> {
+    let old = |name: &str| before.iter().find(|object| object.file_name == name);
+    let written = after.iter().map(|object| DocumentChange {
+        name: object.name.clone(),
+        file_name: object.file_name.clone(),
+        kind: object.kind().to_owned(),
+        before: old(&object.file_name)
+            .map(|o| o.text.clone())
+            .unwrap_or_default(),
+        after: object.text.clone(),
+    });
+    let stays = |object: &&Object| {
+        object.set == *set && !after.iter().any(|new| new.file_name == object.file_name)
+    };
+    let kept = before.iter().filter(stays).map(|object| DocumentChange {
+        name: object.name.clone(),
+        file_name: object.file_name.clone(),
+        kind: object.kind().to_owned(),
+        before: object.text.clone(),
+        after: object.text.clone(),
+    });
+    written.chain(kept).collect()
 }
 
 /// What nodes do when the documents change, by our documents alone.

@@ -11,6 +11,8 @@
 
 mod answers;
 
+mod attached;
+
 pub mod catalogs;
 
 mod documents;
@@ -19,9 +21,13 @@ mod keeper;
 
 mod lookup;
 
+mod operators;
+
 mod outcome;
 
 mod planning;
+
+mod rate;
 
 mod requests;
 
@@ -44,8 +50,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use answers::{
-    Applied, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent, Unplanned,
-    Validated,
+    Applied, Feed, InlineFile, PlanView, Planned, Published, ResourceView, Retired, RunEvent,
+    Unplanned, Validated,
 };
 pub use state::{ImageFinished, ImageOutcome};
 
@@ -221,6 +227,7 @@ struct Inner {
     source: Client,
     mirror: Client,
     resolver: Resolver,
+    catalogs: catalogs::Reader,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -247,6 +254,8 @@ impl Handle {
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
+        let catalogs = catalogs::Reader::new(parts.source.clone(), Some(&parts.settings.state))?
+            .keeping(keeper.clone());
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
         let inner = Inner {
@@ -255,6 +264,7 @@ impl Handle {
             source: parts.source,
             mirror: parts.mirror,
             resolver,
+            catalogs,
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),
@@ -296,6 +306,12 @@ impl Handle {
     /// Notes how keeping the directory at its branch goes.
     pub fn note_git(&self, trouble: Option<String>) {
         self.inner.state().git_trouble = trouble;
+        self.inner.touch();
+    }
+
+    /// Notes what is wrong with the files that say who may come in.
+    pub fn note_access(&self, trouble: Option<String>) {
+        self.inner.state().access_trouble = trouble;
         self.inner.touch();
     }
 }

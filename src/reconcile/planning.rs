@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, documents, state::Resolved};
+use super::{Error, Inner, attached, documents, state::Resolved};
 use crate::{
     copy,
     model::{
@@ -27,6 +27,8 @@ use crate::{
 /// How much is read anew to make a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
+    /// As fresh, and signatures are looked for however short ago they were.
+    Anew,
     /// Tags and channels are read, and the mirror is asked about what is not known of it.
     Fresh,
     /// Tags and channels mean what they meant the last time; nobody is asked.
@@ -56,8 +58,9 @@ impl Inner {
         let _alone = planning.lock().await;
         let policy = self.settings.policy_for(&name);
         let resolved = self.resolve(&origin, &policy, reading).await?;
-        if reading == Reading::Fresh {
+        if reading != Reading::Pinned {
             self.survey(&resolved.desired).await?;
+            self.survey_attached(&resolved.desired).await?;
         }
         let before = self.peek(&name, |state| state.record.clone());
         let (plan, facts) = self.compare(&origin, &resolved, &before).await?;
@@ -94,7 +97,7 @@ impl Inner {
         resolved: Arc<Resolved>,
         reading: Reading,
     ) {
-        let refreshed = (reading == Reading::Fresh).then(Timestamp::now);
+        let refreshed = (reading != Reading::Pinned).then(Timestamp::now);
         self.with_set(name, |state| {
             state.resolved = Some(resolved);
             // What a run leaves for now is no plan of its own: the one it performs stays the newest.
@@ -132,6 +135,7 @@ impl Inner {
             (Some(last), Reading::Pinned) => last.facts.clone(),
             _ => Facts::default(),
         };
+        let since = looked_since(policy, reading, Timestamp::now());
         let mut desired = None;
         for _ in 0..MAX_ROUNDS {
             match desired::build(&origin.set, policy, &facts) {
@@ -139,12 +143,21 @@ impl Inner {
                     desired = Some(whole);
                     break;
                 }
-                Built::Missing(needs) => {
+                Built::Missing(mut needs) => {
+                    let catalogs = needs.extract_if(.., |need| matches!(need, Need::Catalogs(_)));
+                    for need in catalogs.collect::<Vec<_>>() {
+                        if let Need::Catalogs(wish) = need {
+                            facts.learn(self.filtered(wish, policy).await?);
+                        }
+                    }
                     let asked = needs.into_iter().map(|need| {
                         let last = last_named(&need, &last, &pins);
-                        Asked { need, last }
+                        Asked {
+                            last,
+                            ..Asked::from(need)
+                        }
                     });
-                    self.learn(asked.collect(), &mut facts).await?;
+                    self.learn(asked.collect(), since, &mut facts).await?;
                 }
             }
         }
@@ -159,15 +172,23 @@ impl Inner {
         }))
     }
 
-    /// Answers needs: from the store where a digest names them, else from upstream.
-    async fn learn(&self, asked: Vec<Asked>, facts: &mut Facts) -> Result<(), Error> {
-        let (recalled, left) = self.on_store(move |store| recall_all(store, asked)).await?;
+    /// Answers needs: from the store where a digest names them, else from upstream. What belongs to images may change, and counts
+    /// where it was looked for since `since`.
+    async fn learn(
+        &self,
+        asked: Vec<Asked>,
+        since: Timestamp,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let recall = move |store: &Store| recall_all(store, asked, since);
+        let (recalled, left) = self.on_store(recall).await?;
         recalled.into_iter().for_each(|fact| facts.learn(fact));
         if left.is_empty() {
             return Ok(());
         }
         tracing::debug!(questions = left.len(), "asking upstream");
         let learnt = self.resolver.fetch(left).await;
+        let looks = attached::looks(&learnt, Timestamp::now());
         let mut manifests = Vec::new();
         let mut payloads = Vec::new();
         for fact in learnt {
@@ -180,8 +201,11 @@ impl Inner {
             }
             facts.learn(fact);
         }
-        self.on_store(move |store| store.keep_facts(&manifests, &payloads))
-            .await
+        self.on_store(move |store| {
+            store.keep_facts(&manifests, &payloads)?;
+            store.keep_attached(&looks)
+        })
+        .await
     }
 
     /// Asks the mirror about wanted images of which nothing is known.
@@ -231,11 +255,8 @@ impl Inner {
             match built {
                 Built::Whole(plan) => return Ok((plan, facts)),
                 Built::Missing(needs) => {
-                    let asked = needs
-                        .into_iter()
-                        .map(|need| Asked { need, last: None })
-                        .collect();
-                    self.learn(asked, &mut facts).await?;
+                    let asked = needs.into_iter().map(Asked::from).collect();
+                    self.learn(asked, Timestamp::MIN, &mut facts).await?;
                 }
             }
         }
@@ -257,7 +278,15 @@ impl Inner {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
         });
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
-        let change = self.forecast_documents(&origin.set.name, units).await?;
+        // A catalog goes on without a package of it that stalls.
+        let whole = |wanted: &desired::Wanted| {
+            !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
+                || plan::holds(&self.mirrored(), wanted, facts)
+        };
+        let catalogs = documents::catalogs(&origin.set.name, &resolved.desired.images, whole);
+        let change = self
+            .forecast_documents(&origin.set.name, units, catalogs)
+            .await?;
         let document = resolved.document.clone();
         let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
         let pending = match origin.inline {
@@ -308,9 +337,19 @@ impl Inner {
 }
 
 /// Splits questions into those that the store answers and those it cannot.
-fn recall_all(store: &Store, asked: Vec<Asked>) -> Result<(Vec<Fact>, Vec<Asked>), store::Error> {
+fn recall_all(
+    store: &Store,
+    asked: Vec<Asked>,
+    since: Timestamp,
+) -> Result<(Vec<Fact>, Vec<Asked>), store::Error> {
     let (mut recalled, mut left) = (Vec::new(), Vec::new());
     for question in asked {
+        if let Need::Attached(repository, images) = question.need {
+            let (facts, asked) = attached::recall(store, repository, images, since)?;
+            recalled.extend(facts);
+            left.extend(asked);
+            continue;
+        }
         match recall(store, &question.need)? {
             Some(fact) => recalled.push(fact),
             None => left.push(question),
@@ -327,8 +366,19 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         Need::Payload(_, digest) => store
             .payload(digest)?
             .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-        Need::Graph(_) | Need::Tag(_) => None,
+        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) | Need::Catalogs(_) => None,
     })
+}
+
+/// Since when a look for signatures counts.
+fn looked_since(policy: &Policy, reading: Reading, now: Timestamp) -> Timestamp {
+    match reading {
+        Reading::Anew => now,
+        Reading::Fresh => now
+            .checked_sub(policy.signatures_refresh)
+            .unwrap_or(Timestamp::MIN),
+        Reading::Pinned => Timestamp::MIN,
+    }
 }
 
 /// What a tag named the last time, by the last resolution or the last applied plan.
@@ -367,6 +417,7 @@ fn keep_sparse(facts: &mut Facts, desired: &Desired) {
         .manifests
         .retain(|digest, manifest| manifest.is_ok() && sparse.contains(digest));
     facts.payloads.clear();
+    facts.catalogs.clear();
 }
 
 /// Why a plan waits for a person, by the site's policy.
@@ -396,6 +447,10 @@ fn waits(
 /// newest. What the mirror lost is not upstream's doing, nor is what could not be had at the time of the commit.
 fn moved_upstream(plan: &Plan, before: &SetRecord) -> bool {
     if !plan.moved.is_empty() {
+        return true;
+    }
+    // An image that is mirrored already gains a signature: upstream has signed it since.
+    if plan.steps.iter().any(|step| step.image_held) {
         return true;
     }
     let known: HashSet<_> = before

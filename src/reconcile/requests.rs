@@ -108,10 +108,10 @@ impl Handle {
         let known = self.inner.with_set(name, |state| {
             state.resolution().is_some() && state.failure.is_none()
         });
-        let reading = if known && !refresh {
-            Reading::Pinned
-        } else {
-            Reading::Fresh
+        let reading = match (refresh, known) {
+            (true, _) => Reading::Anew,
+            (false, true) => Reading::Pinned,
+            (false, false) => Reading::Fresh,
         };
         let record = self.inner.make_plan(origin, reading).await?;
         let freshness = self.standing(&record).unwrap_or(Freshness::Fresh);
@@ -356,8 +356,10 @@ impl Handle {
                 .as_ref()
                 .and_then(|id| state.active.get(id))
                 .map(|r| r.record.borrow().progress.clone());
+            let facts = set.resolution().map(|r| &r.facts);
             let held = |w: &&crate::model::desired::Wanted| {
                 mirrored.tag(&w.target, &w.tag) == Some(&w.digest)
+                    && facts.is_none_or(|facts| crate::model::plan::is_signed(&mirrored, w, facts))
             };
             let wanted = set.wants();
             let is_running = |plan: &PlanRecord| {
@@ -394,9 +396,16 @@ impl Handle {
         Ok(Status { daemon, sets })
     }
 
-    /// The cluster documents in the output folder, of one image set or all.
+    /// The cluster documents in the output folder, of one image set or all. An image set that only the folder knows is one too.
     pub async fn resources(&self, set: Option<&str>) -> Result<Vec<ResourceView>, Error> {
         let documents = self.inner.published().await?;
+        let objects = self.inner.published_objects().await?;
+        if let Some(set) = set
+            && !documents.iter().any(|d| d.set.0 == set)
+            && !objects.iter().any(|o| o.set.0 == set)
+        {
+            self.find_set(set)?;
+        }
         let wanted = self.inner.needed_rules();
         Ok(documents
             .into_iter()
@@ -412,10 +421,15 @@ impl Handle {
                     .filter(|s| !needed(s))
                     .collect();
                 ResourceView {
-                    document,
+                    document: document.into(),
                     retirable,
                 }
             })
+            .chain(objects.into_iter().map(|object| ResourceView {
+                document: object.into(),
+                retirable: vec![],
+            }))
+            .filter(|view| set.is_none_or(|s| view.document.set.0 == s))
             .collect())
     }
 

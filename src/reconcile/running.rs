@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Handle, Inner,
+    rate::Rate,
     state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
 use crate::{
@@ -186,6 +187,7 @@ impl Handle {
             trouble: None,
             began: std::time::Instant::now(),
             news: false,
+            rate: Rate::default(),
         };
         performance.copy(self, &plan, cancel.clone()).await;
         let Performance {
@@ -235,7 +237,10 @@ impl Handle {
             (None, Ok(())) if done == 0 => (
                 RunState::Failed,
                 match plan.plan.steps.len() {
-                    1 => "its one image did not land".to_owned(),
+                    1 if plan.plan.steps[0].attached.is_empty() => {
+                        "its one image did not land".to_owned()
+                    }
+                    1 => "its one image, or what belongs to it, did not land".to_owned(),
                     images => format!("none of {images} images landed"),
                 },
             ),
@@ -253,6 +258,7 @@ impl Handle {
         record.finished = Some(Timestamp::now());
         record.failures = failures;
         record.message = message;
+        record.progress.bytes_per_second = 0;
         record.progress.eta_seconds = None;
         tracing::info!(image_set = %set, run = %record.id, state = ?record.state, images = done, bytes = record.progress.bytes_done, failed = record.failures.len(), "run ended");
         if let Err(error) = inner.save_run(&record).await {
@@ -294,6 +300,7 @@ struct Performance<'a> {
     began: std::time::Instant,
     /// Whether there is progress that nobody was told of.
     news: bool,
+    rate: Rate,
 }
 
 impl Performance<'_> {
@@ -333,7 +340,10 @@ impl Performance<'_> {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                _ = flush.tick() => self.flush().await,
+                _ = flush.tick() => {
+                    self.tick();
+                    self.flush().await;
+                }
                 _ = tell.tick() => self.tell_progress(),
             }
         }
@@ -362,7 +372,10 @@ impl Performance<'_> {
                     self.flush().await;
                 }
             }
-            Event::Downloaded(bytes) => self.progress(|p| p.bytes_done += bytes),
+            Event::Downloaded(bytes) => {
+                self.rate.take(self.began.elapsed(), bytes);
+                self.progress(|p| p.bytes_done += bytes);
+            }
             Event::Blob(outcome) => self.progress(|p| match outcome {
                 copy::Outcome::Present => p.blobs_skipped += 1,
                 copy::Outcome::Mounted => p.blobs_mounted += 1,
@@ -400,14 +413,21 @@ impl Performance<'_> {
 
     /// Notes progress for who asks; those who wait are woken by [`Self::tell_progress`], not for each piece of a blob.
     fn progress(&mut self, change: impl FnOnce(&mut Progress)) {
-        let elapsed = self.began.elapsed().as_secs_f64();
         self.news = true;
         self.run.send_if_modified(|run| {
-            let progress = &mut run.progress;
-            change(progress);
-            progress.bytes_per_second = (progress.bytes_done as f64 / elapsed.max(0.001)) as u64;
-            let left = progress.bytes_total.saturating_sub(progress.bytes_done);
-            progress.eta_seconds = left.checked_div(progress.bytes_per_second);
+            change(&mut run.progress);
+            pace(&mut run.progress, self.rate.per_second());
+            false
+        });
+    }
+
+    /// Tells how fast it goes while nothing comes, too.
+    fn tick(&mut self) {
+        self.rate.take(self.began.elapsed(), 0);
+        self.run.send_if_modified(|run| {
+            let before = run.progress.bytes_per_second;
+            pace(&mut run.progress, self.rate.per_second());
+            self.news |= run.progress.bytes_per_second != before;
             false
         });
     }
@@ -416,14 +436,7 @@ impl Performance<'_> {
         let step = &self.steps[number];
         if let Some(images) = &self.images {
             // Nobody following is no error.
-            let _ = images.send(ImageFinished {
-                image: step.image.source_reference().to_string(),
-                target: step.image.target_reference().to_string(),
-                digest: step.image.digest.to_string(),
-                outcome,
-                bytes: step.bytes,
-                cause,
-            });
+            let _ = images.send(finished(step, outcome, cause));
         }
     }
 
@@ -449,6 +462,29 @@ impl Performance<'_> {
             self.trouble = Some(error);
         }
     }
+}
+
+/// What is told of an image that is over.
+fn finished(step: &Step, outcome: ImageOutcome, cause: String) -> ImageFinished {
+    ImageFinished {
+        image: step.image.source_reference().to_string(),
+        target: step.image.target_reference().to_string(),
+        digest: step.image.digest.to_string(),
+        outcome,
+        // What was downloaded of an image that failed is in the progress only.
+        bytes: match outcome {
+            ImageOutcome::Landed => step.bytes,
+            ImageOutcome::Failed | ImageOutcome::Skipped => 0,
+        },
+        cause,
+    }
+}
+
+/// Puts down how fast a run goes, and for how long yet at that.
+fn pace(progress: &mut Progress, per_second: u64) {
+    let left = progress.bytes_total.saturating_sub(progress.bytes_done);
+    progress.bytes_per_second = per_second;
+    progress.eta_seconds = left.checked_div(per_second);
 }
 
 /// Joins failures with what was not copied since they are missing; what only depends on others is no failure of its own, nor

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) directory_trouble: Option<(&'static str, String)>,
     /// What is in the way of keeping the directory at its branch.
     pub(super) git_trouble: Option<String>,
+    /// What is wrong with the files that say who may come in.
+    pub(super) access_trouble: Option<String>,
     /// What is in the way of writing documents.
     pub(super) output_trouble: Option<String>,
     /// The image sets by name, those that went away too.

@@ -74,6 +74,10 @@ pub(super) fn refresh_daemon(state: &mut State, now: Timestamp) {
         ),
     };
     claims.insert(0, ready);
+    // Who comes in goes by what was read before: nothing of the work waits for it.
+    if let Some(message) = &state.access_trouble {
+        claims.push(cause("AccessOutdated", "FilesUnusable", message));
+    }
     state.conditions = dated(claims, &state.conditions, now);
 }
 

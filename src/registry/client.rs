@@ -1,19 +1,19 @@
 //! The vocabulary: what can be asked of registries.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use url::Url;
 
 use crate::{
     model::{
         image::{Digest, Registry, Repository, Tag},
-        manifest::{ACCEPT, Descriptor, Manifest},
+        manifest::{Descriptor, Manifest},
     },
     registry::{
         blob::BlobStream,
@@ -21,19 +21,26 @@ use crate::{
         connection::Connections,
         error::{Error, Problem, Task},
         protocol::{self, Answer, Request, Selector},
+        referrers::Knowledge,
+        sourcing::{Manner, Wanted},
         transport::{Host, Options},
     },
 };
 
 /// Speaks to any number of registries. Clones share connections, tokens and budgets.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    inner: Arc<Inner>,
+    /// Whether what is read comes from where `registries.conf` says.
+    pub(super) remaps: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
     options: Arc<Options>,
     connections: Arc<Connections>,
-    hosts: Mutex<BTreeMap<Registry, Arc<Host>>>,
+    hosts: Mutex<BTreeMap<(Registry, Manner), Arc<Host>>>,
+    referrers: Knowledge,
 }
 
 /// What a `HEAD` tells of a manifest.
@@ -63,24 +70,45 @@ pub struct Upload {
     location: Url,
 }
 
-/// How many pages of a tag list are read.
-const MAX_PAGES: usize = 5_000;
-
-/// How many pages may follow one another without a new tag.
-const MAX_BARREN: usize = 3;
-
-/// How many tags of a repository are read.
-const MAX_TAGS: usize = 1_000_000;
+/// The tags of a repository, as far as they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagList {
+    /// The tags, sorted.
+    pub tags: Vec<Tag>,
+    /// Whether these are all of them.
+    pub whole: bool,
+}
 
 impl Client {
     /// Prepares a client; nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let connections = Connections::new(options.user_agent.clone(), options.timeouts.connect);
-        Ok(Client(Arc::new(Inner {
+        let agent = options.user_agent.clone();
+        let connections =
+            Connections::new(agent, options.timeouts.connect, options.proxies.clone());
+        let inner = Inner {
             options: Arc::new(options),
             connections: Arc::new(connections),
             hosts: Mutex::default(),
-        })))
+            referrers: Knowledge::default(),
+        };
+        Ok(Client {
+            inner: Arc::new(inner),
+            remaps: true,
+        })
+    }
+
+    /// Returns a client that reads names from where they say, and nowhere else: what is written is looked for where it was written.
+    ///
+    /// It shares connections, tokens and budgets with this one.
+    pub fn direct(&self) -> Self {
+        Client {
+            inner: self.inner.clone(),
+            remaps: false,
+        }
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.inner.options
     }
 
     /// Asks which manifest a name stands for; `None` where there is none.
@@ -91,45 +119,10 @@ impl Client {
         repository: &Repository,
         name: &Selector,
     ) -> Result<Option<Head>, Error> {
-        let host = self.host(repository.registry())?;
-        let request = Request::manifest(Method::HEAD, repository, name);
-        let answer = match host.call(&request).await {
-            Ok(answer) => answer,
-            Err(e) if e.is_not_found() => return Ok(None),
-            Err(e) if e.status() == Some(StatusCode::METHOD_NOT_ALLOWED) => {
-                return self.head_by_reading(repository, name).await;
-            }
-            Err(e) => return Err(e),
-        };
-        let media_type = media_type(&answer);
-        let digest = match (protocol::content_digest(&answer.headers), name) {
-            (Some(found), Selector::Digest(asked)) => same(&host, &request.task, asked, found)?,
-            (Some(found), Selector::Tag(_)) => found,
-            // A name by digest needs no second look, unless what answers may not be a registry at all.
-            (None, Selector::Digest(asked)) if is_manifest(&media_type) => asked.clone(),
-            (None, _) => return self.head_by_reading(repository, name).await,
-        };
-        Ok(Some(Head {
-            digest,
-            media_type,
-            size: protocol::content_length(&answer.headers),
-        }))
-    }
-
-    async fn head_by_reading(
-        &self,
-        repository: &Repository,
-        name: &Selector,
-    ) -> Result<Option<Head>, Error> {
-        match self.manifest(repository, name).await {
-            Ok(manifest) => Ok(Some(Head {
-                digest: manifest.digest,
-                media_type: Some(manifest.media_type),
-                size: Some(manifest.raw.len() as u64),
-            })),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
+        self.first(repository, Wanted::Named(name), |host, at| async move {
+            host.head(&at, name).await
+        })
+        .await
     }
 
     /// Reads a whole manifest, of at most [`crate::model::manifest::MAX_MANIFEST_BYTES`].
@@ -141,72 +134,40 @@ impl Client {
         repository: &Repository,
         name: &Selector,
     ) -> Result<Manifest, Error> {
-        let host = self.host(repository.registry())?;
-        let request = Request::manifest(Method::GET, repository, name);
-        let answer = host.call(&request).await?;
-        let expected = match name {
-            Selector::Digest(digest) => Some(digest.clone()),
-            Selector::Tag(_) => protocol::content_digest(&answer.headers),
-        };
-        if let Some(expected) = expected.as_ref().filter(|d| !d.matches(&answer.body)) {
-            let encoding = protocol::encoding(&answer.headers);
-            let problem = Problem::WrongDigest {
-                expected: expected.clone(),
-                encoding: encoding.map(|e| protocol::printable(e, 40)),
-            };
-            return Err(host.answer(&request.task, problem));
-        }
-        let parsed = Manifest::parse(answer.body.clone(), media_type(&answer).as_deref());
-        let mut manifest = parsed.map_err(|source| Error::Manifest {
-            task: Box::new(request.task),
-            source,
-        })?;
-        // The identity in the words it was asked for: a registry knows a manifest under one algorithm.
-        if let Selector::Digest(asked) = name {
-            manifest.digest = asked.clone();
-        }
-        Ok(manifest)
+        self.first(repository, Wanted::Named(name), |host, at| async move {
+            host.manifest(&at, name).await
+        })
+        .await
     }
 
     /// Returns a repository's tags, sorted; `None` where there is no such repository.
     ///
     /// What a registry lists that is not a tag is left out.
     pub async fn tags(&self, repository: &Repository) -> Result<Option<Vec<Tag>>, Error> {
-        let host = self.host(repository.registry())?;
-        let mut request = Request::tags(repository);
-        let (mut tags, mut barren) = (BTreeSet::new(), 0);
-        for _ in 0..MAX_PAGES {
-            let answer = match host.call(&request).await {
-                Ok(answer) => answer,
-                Err(e) if e.is_not_found() => return Ok(None),
-                Err(e) => return Err(e),
-            };
-            let wrong = |problem| host.answer(&request.task, problem);
-            let before = tags.len();
-            tags.extend(protocol::read_tags(&answer.body).ok_or_else(|| wrong(Problem::NotTags))?);
-            let next = protocol::next_page(&answer.url, &answer.headers)
-                .map_err(|host| wrong(Problem::ForeignPage(host)))?;
-            let Some(next) = next else {
-                return Ok(Some(tags.into_iter().collect()));
-            };
-            // Pages that bring nothing new and point on are a loop, whatever their address.
-            barren = if tags.len() == before { barren + 1 } else { 0 };
-            if next == request.address || barren > MAX_BARREN || tags.len() > MAX_TAGS {
-                return Err(wrong(Problem::EndlessPages(tags.len())));
-            }
-            request.address = next;
-        }
-        Err(host.answer(&request.task, Problem::EndlessPages(MAX_PAGES)))
+        self.first(repository, Wanted::Tags, |host, at| async move {
+            host.tags(&at).await
+        })
+        .await
+    }
+
+    /// Returns a repository's tags as [`tags`](Client::tags) does, but reads no more than `pages` pages of them.
+    pub async fn tags_within(
+        &self,
+        repository: &Repository,
+        pages: usize,
+    ) -> Result<Option<TagList>, Error> {
+        self.first(repository, Wanted::Tags, |host, at| async move {
+            host.tags_within(&at, pages).await
+        })
+        .await
     }
 
     /// Whether a repository has a blob.
     pub async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        let host = self.host(repository.registry())?;
-        match host.call(&Request::has_blob(repository, digest)).await {
-            Ok(_) => Ok(true),
-            Err(e) if e.is_not_found() => Ok(false),
-            Err(e) => Err(e),
-        }
+        self.first(repository, Wanted::Blob, |host, at| async move {
+            host.has_blob(&at, digest).await
+        })
+        .await
     }
 
     /// Reads a blob as a stream of verified bytes.
@@ -218,14 +179,10 @@ impl Client {
         repository: &Repository,
         blob: &Descriptor,
     ) -> Result<BlobStream, Error> {
-        let host = self.host(repository.registry())?;
-        let request = Request::blob(repository, &blob.digest);
-        let open = host.open(&request).await?;
-        if open.response.status() != StatusCode::OK {
-            let problem = Problem::Unexpected(open.response.status());
-            return Err(host.answer(&request.task, problem));
-        }
-        BlobStream::new(host, open, request.task, blob)
+        self.first(repository, Wanted::Blob, |host, at| async move {
+            blob_of(host, &at, blob).await
+        })
+        .await
     }
 
     /// Begins an upload; with `mount`, asks the registry to take the blob from a repository of its own.
@@ -249,7 +206,7 @@ impl Client {
         match (answer.status, mount) {
             (StatusCode::CREATED, Some((digest, _))) => {
                 if let Some(found) = protocol::content_digest(&answer.headers) {
-                    same(&host, &request.task, digest, found)?;
+                    host.same(&request.task, digest, found)?;
                 }
                 Ok(Begun::Mounted)
             }
@@ -291,7 +248,7 @@ impl Client {
             return Err(host.answer(&request.task, Problem::Unexpected(status)));
         }
         if let Some(found) = protocol::content_digest(headers) {
-            same(&host, &request.task, &blob.digest, found)?;
+            host.same(&request.task, &blob.digest, found)?;
         }
         Ok(())
     }
@@ -308,12 +265,32 @@ impl Client {
     }
 
     /// Pushes a manifest, its bytes as they are, and compares the digest that the registry answers.
+    ///
+    /// A tag that may not be moved and names this manifest already is as good as one that was pushed.
     pub async fn put_manifest(
         &self,
         repository: &Repository,
         name: &Selector,
         manifest: &Manifest,
     ) -> Result<(), Error> {
+        match self.push_manifest(repository, name, manifest).await {
+            Err(error) if error.is_immutable_tag() => {
+                let host = self.host(repository.registry())?;
+                let there = host.head(repository, name).await?;
+                let same = there.is_some_and(|head| head.digest == manifest.digest);
+                if same { Ok(()) } else { Err(error) }
+            }
+            pushed => pushed.map(|_| ()),
+        }
+    }
+
+    /// Pushes a manifest and returns what the registry answers.
+    pub(super) async fn push_manifest(
+        &self,
+        repository: &Repository,
+        name: &Selector,
+        manifest: &Manifest,
+    ) -> Result<Answer, Error> {
         let host = self.host(repository.registry())?;
         let Some(request) = Request::put_manifest(repository, name, manifest) else {
             let task = Task::ReadManifest(repository.clone(), name.clone());
@@ -324,46 +301,55 @@ impl Client {
             return Err(host.answer(&request.task, Problem::Unexpected(answer.status)));
         }
         if let Some(found) = protocol::content_digest(&answer.headers) {
-            same(&host, &request.task, &manifest.digest, found)?;
+            host.same(&request.task, &manifest.digest, found)?;
         }
-        Ok(())
+        Ok(answer)
+    }
+
+    /// What is known of registries and referrers.
+    pub(super) fn referrers_known(&self) -> &Knowledge {
+        &self.inner.referrers
     }
 
     fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
-        let inner = &self.0;
+        let rules = self.options().registries_conf.current();
+        let insecure = rules.is_insecure(registry);
+        let patient = true;
+        Ok(self.host_in(registry, Manner { insecure, patient }))
+    }
+
+    /// Returns a registry that is spoken to in this manner.
+    pub(super) fn host_in(&self, registry: &Registry, manner: Manner) -> Arc<Host> {
+        let inner = &self.inner;
         let mut hosts = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = hosts.get(registry) {
-            return Ok(host.clone());
-        }
-        let (options, connections) = (inner.options.clone(), inner.connections.clone());
-        let host = Arc::new(Host::new(registry.clone(), options, connections)?);
-        hosts.insert(registry.clone(), host.clone());
-        Ok(host)
+        let make = || {
+            let options = manner.options(&inner.options, registry);
+            let connections = inner.connections.clone();
+            Arc::new(Host::new(registry.clone(), options, connections))
+        };
+        let host = hosts.entry((registry.clone(), manner));
+        host.or_insert_with(make).clone()
     }
 }
 
-/// Returns the digest the registry names, where it is the expected one; another algorithm's cannot be compared.
-fn same(host: &Host, task: &Task, expected: &Digest, got: Digest) -> Result<Digest, Error> {
-    if got == *expected || got.algorithm() != expected.algorithm() {
-        return Ok(expected.clone());
+/// Begins to read a blob of one registry.
+async fn blob_of(
+    host: Arc<Host>,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<BlobStream, Error> {
+    let request = Request::blob(repository, &blob.digest);
+    let open = host.open(&request).await?;
+    if open.response.status() != StatusCode::OK {
+        let problem = Problem::Unexpected(open.response.status());
+        return Err(host.answer(&request.task, problem));
     }
-    let expected = expected.clone();
-    Err(host.answer(task, Problem::OtherDigest { expected, got }))
+    BlobStream::new(host, open, request.task, blob)
 }
 
 /// Whether a registry refused the mount itself, rather than the upload or everything.
 fn refuses_the_question(error: &Error) -> bool {
     !error.is_transient() && error.status().is_some_and(|s| s.is_client_error())
-}
-
-fn media_type(answer: &Answer) -> Option<String> {
-    let text = protocol::text(&answer.headers, &http::header::CONTENT_TYPE)?;
-    let text = text.split(';').next().unwrap_or(text).trim();
-    Some(protocol::printable(text, 120)).filter(|t| !t.is_empty())
-}
-
-fn is_manifest(media_type: &Option<String>) -> bool {
-    media_type.as_deref().is_some_and(|t| ACCEPT.contains(&t))
 }
 
 #[cfg(test)]

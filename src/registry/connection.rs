@@ -4,14 +4,23 @@ use std::{
     collections::BTreeMap,
     error::Error as _,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use reqwest::{Certificate, ClientBuilder, redirect::Policy};
+use url::Url;
 
-use crate::registry::error::{Error, Fault};
+use crate::{
+    model::image::Digest,
+    registry::{
+        error::{Error, Fault},
+        proxy::Proxies,
+        stamp::Stamp,
+        tls::{CertFolders, ClientFiles, TlsFiles, TlsTexts},
+    },
+};
 
 /// In which protocol a registry is spoken to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +43,8 @@ pub struct Access {
     pub skip_tls_verify: bool,
     /// A PEM file with certificates of authorities that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What is shown to the registry, where it wants a certificate of those who ask.
+    pub client: Option<ClientFiles>,
 }
 
 impl Access {
@@ -50,7 +61,7 @@ impl Access {
         Access {
             scheme: Scheme::HttpsOrHttp,
             skip_tls_verify: true,
-            ca_file: None,
+            ..Access::default()
         }
     }
 }
@@ -85,115 +96,211 @@ pub(super) struct Clients {
     pub(super) bulk: reqwest::Client,
 }
 
-/// Makes clients as ways of access come up, and keeps them.
+/// How a host is to be reached: all that clients differ by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reach {
+    /// Whether TLS is spoken at all.
+    pub(super) tls: bool,
+    pub(super) skip_verify: bool,
+    pub(super) files: TlsFiles,
+}
+
+impl Reach {
+    /// To speak to `host` as settings and folders of certificates say.
+    pub(super) fn of(host: &str, access: &Access, folders: &CertFolders) -> Result<Self, Error> {
+        if access.scheme == Scheme::Http {
+            return Ok(Reach {
+                tls: false,
+                skip_verify: false,
+                files: TlsFiles::default(),
+            });
+        }
+        let mut files = folders.files(host).map_err(|why| unprepared(host, why))?;
+        files.authorities.extend(access.ca_file.clone());
+        if access.client.is_some() {
+            files.client = access.client.clone();
+        }
+        Ok(Reach {
+            tls: true,
+            skip_verify: access.skip_tls_verify,
+            files,
+        })
+    }
+}
+
+fn unprepared(host: &str, reason: String) -> Error {
+    Error::Connections {
+        host: host.to_owned(),
+        reason,
+        source: None,
+    }
+}
+
+/// Makes clients as ways of access come up, and makes them anew when their certificates have changed.
 #[derive(Debug)]
 pub(super) struct Connections {
     user_agent: String,
     connect: Duration,
-    made: Mutex<BTreeMap<(Access, bool), Clients>>,
+    proxies: Proxies,
+    made: Mutex<BTreeMap<Reach, Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    clients: Clients,
+    /// How the files looked; nothing where one may have changed since without looking different.
+    stamps: Option<Vec<Stamp>>,
+    digest: Digest,
+    /// How the files looked when they were complained about.
+    complained: Option<Vec<Stamp>>,
 }
 
 impl Connections {
-    pub(super) fn new(user_agent: String, connect: Duration) -> Self {
+    pub(super) fn new(user_agent: String, connect: Duration, proxies: Proxies) -> Self {
         // The binary does this first of all; a library user or a test may not have. An `Err` says that it was done before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Connections {
             user_agent,
             connect,
+            proxies,
             made: Mutex::default(),
         }
     }
 
-    /// Returns the clients for `access`; `direct` ones pass by the environment's proxy.
-    pub(super) fn clients(
-        &self,
-        host: &str,
-        access: &Access,
-        direct: bool,
-    ) -> Result<Clients, Error> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (access.clone(), direct);
-        if let Some(clients) = made.get(&key) {
-            return Ok(clients.clone());
-        }
-        let certificates = certificates(host, access.ca_file.as_deref())?;
-        let build = |http1: bool| {
-            let builder = self.builder(access, direct, &certificates);
-            let builder = if http1 { builder.http1_only() } else { builder };
-            builder.build().map_err(|e| Error::Connections {
-                host: host.to_owned(),
-                reason: "no TLS can be set up; are the system's CA certificates installed (or `SSL_CERT_FILE` set)?".to_owned(),
-                source: Some(e.without_url().into()),
-            })
+    /// Says what kind of trouble a request to `url` met, and who is to be named for it.
+    pub(super) fn fault(&self, url: &Url, error: &reqwest::Error) -> (String, Fault) {
+        let host = authority(url);
+        let fault = fault(error);
+        let Some(proxy) = self.proxies.name(url) else {
+            return (host, fault);
         };
-        let clients = Clients {
-            metadata: build(false)?,
-            bulk: build(true)?,
+        let fault = match fault {
+            Fault::ConnectionRefused | Fault::NotConnected => Fault::Proxy,
+            other => other,
         };
-        made.insert(key, clients.clone());
-        Ok(clients)
+        (format!("{host}, through the proxy {proxy},"), fault)
     }
 
-    fn builder(
+    /// Returns the clients for a way to reach a host, which messages name `host`.
+    ///
+    /// Files that are just being written do no harm: the clients of before go on.
+    pub(super) fn clients(&self, host: &str, reach: &Reach) -> Result<Clients, Error> {
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = reach.files.all();
+        let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
+        let Some(made) = all.get_mut(reach) else {
+            let made = self.make(host, reach, &stamps)?;
+            let clients = made.clients.clone();
+            all.insert(reach.clone(), made);
+            return Ok(clients);
+        };
+        if made.stamps.as_ref() == Some(&stamps) {
+            return Ok(made.clients.clone());
+        }
+        let texts = reach.files.read();
+        if texts.as_ref().is_ok_and(|t| t.digest() == made.digest) {
+            made.stamps = settled(&stamps);
+            return Ok(made.clients.clone());
+        }
+        match self.make(host, reach, &stamps) {
+            Ok(new) => *made = new,
+            Err(why) if made.complained.as_ref() != Some(&stamps) => {
+                tracing::warn!("{why}; the certificates of before stay in use");
+                made.complained = Some(stamps);
+            }
+            Err(_) => {}
+        }
+        Ok(made.clients.clone())
+    }
+
+    fn make(&self, host: &str, reach: &Reach, stamps: &[Stamp]) -> Result<Made, Error> {
+        let texts = reach.files.read().map_err(|why| unprepared(host, why))?;
+        let clients = Clients {
+            metadata: self.client(host, reach, &texts, false)?,
+            bulk: self.client(host, reach, &texts, true)?,
+        };
+        Ok(Made {
+            clients,
+            stamps: settled(stamps),
+            digest: texts.digest(),
+            complained: None,
+        })
+    }
+
+    fn client(
         &self,
-        access: &Access,
-        direct: bool,
-        certificates: &[Certificate],
-    ) -> ClientBuilder {
+        host: &str,
+        reach: &Reach,
+        texts: &TlsTexts,
+        http1: bool,
+    ) -> Result<reqwest::Client, Error> {
+        let files = &reach.files;
+        let because = |why| unprepared(host, why);
+        let authorities = texts.authorities(files).map_err(because)?;
+        let mut builder = self.builder(reach, authorities);
+        if let Some(identity) = texts.identity(files).map_err(because)? {
+            builder = builder.identity(identity);
+        }
+        if http1 {
+            builder = builder.http1_only();
+        }
+        builder.build().map_err(|e| Error::Connections {
+            host: host.to_owned(),
+            reason: "no TLS can be set up; are the system's CA certificates installed (or `SSL_CERT_FILE` set)?".to_owned(),
+            source: Some(e.without_url().into()),
+        })
+    }
+
+    fn builder(&self, reach: &Reach, authorities: Vec<Certificate>) -> ClientBuilder {
         // Decoding is switched off by name: another crate of the build may have compiled it in, and digests are of bytes as sent.
-        let mut builder = reqwest::Client::builder()
+        // Redirects are followed where requests are sent: a client's certificate is for one host.
+        let builder = reqwest::Client::builder()
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect)
             .tcp_nodelay(true)
-            .redirect(Policy::limited(10))
+            .redirect(Policy::none())
             .referer(false)
             .no_gzip()
             .no_brotli()
             .no_zstd()
             .no_deflate();
-        if direct {
-            builder = builder.no_proxy();
-        }
-        if access.skip_tls_verify {
+        let builder = self.proxies.apply(builder);
+        if reach.skip_verify {
             return builder.tls_danger_accept_invalid_certs(true);
         }
-        if access.scheme == Scheme::Http && certificates.is_empty() {
-            // Plain HTTP works without the system's authorities; a redirect into TLS is not trusted then.
+        if !reach.tls {
+            // Plain HTTP works without the system's authorities.
             return builder.tls_certs_only([]);
         }
-        builder.tls_certs_merge(certificates.iter().cloned())
+        builder.tls_certs_merge(authorities)
     }
 }
 
-fn certificates(host: &str, file: Option<&Path>) -> Result<Vec<Certificate>, Error> {
-    let Some(file) = file else {
-        return Ok(Vec::new());
-    };
-    let fail = |reason: String, source| Error::Connections {
-        host: host.to_owned(),
-        reason,
-        source,
-    };
-    let pem = std::fs::read(file).map_err(|e| {
-        let reason = format!("its `ca_file` {} cannot be read: {e}", file.display());
-        fail(reason, Some(e.into()))
-    })?;
-    let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    if found.is_empty() {
-        let file = file.display();
-        let reason = format!("its `ca_file` {file} holds no PEM certificate (`BEGIN CERTIFICATE`)");
-        return Err(fail(reason, None));
+/// Returns the stamps where every later change of a file will show.
+fn settled(stamps: &[Stamp]) -> Option<Vec<Stamp>> {
+    let now = SystemTime::now();
+    stamps.iter().map(|stamp| stamp.settled(now)).collect()
+}
+
+/// Returns `host[:port]` of a URL: all of it that may stand in a message.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
-    Ok(found)
 }
 
 /// Says what kind of trouble a client's error is.
-pub(super) fn fault(error: &reqwest::Error) -> Fault {
+fn fault(error: &reqwest::Error) -> Fault {
     if error.is_redirect() {
         return Fault::Redirects;
     }
     let mut cause = error.source();
     while let Some(this) = cause {
+        if let Some(fault) = proxy_fault(&this.to_string()) {
+            return fault;
+        }
         if let Some(fault) = this.downcast_ref::<rustls::Error>().map(tls_fault) {
             return fault;
         }
@@ -209,6 +316,24 @@ pub(super) fn fault(error: &reqwest::Error) -> Fault {
     }
 }
 
+/// Reads what the HTTP library says of proxies; its types are not public.
+fn proxy_fault(text: &str) -> Option<Fault> {
+    let login = [
+        "tunnel error: proxy authorization required",
+        "SOCKS error: credentials not accepted",
+        "SOCKS error: server does not support user/pass authentication",
+        "SOCKS error: server implements different authentication method than advertised",
+    ];
+    if login.contains(&text) {
+        return Some(Fault::ProxyLogin);
+    }
+    let begins = ["tunnel error: ", "SOCKS error: "];
+    begins
+        .iter()
+        .any(|b| text.starts_with(b))
+        .then_some(Fault::Proxy)
+}
+
 /// Looks into an I/O error, and into those it holds: the TLS layer packs its own twice.
 fn io_fault(error: &io::Error) -> Option<Fault> {
     if error.kind() == io::ErrorKind::ConnectionRefused {
@@ -222,7 +347,7 @@ fn io_fault(error: &io::Error) -> Option<Fault> {
 }
 
 fn tls_fault(error: &rustls::Error) -> Fault {
-    use rustls::{CertificateError as Bad, Error as Tls};
+    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls};
     match error {
         Tls::InvalidMessage(_) => Fault::NotTls,
         Tls::InvalidCertificate(Bad::UnknownIssuer) => Fault::UnknownAuthority,
@@ -235,6 +360,16 @@ fn tls_fault(error: &rustls::Error) -> Fault {
             | Bad::NotValidYet
             | Bad::NotValidYetContext { .. },
         ) => Fault::NotValidNow,
+        Tls::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied,
+        ) => Fault::WantsCertificate,
         _ => Fault::Tls,
     }
 }

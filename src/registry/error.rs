@@ -1,18 +1,19 @@
 //! Why a registry did not do what was asked, in sentences for the person who has to mend it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
 use crate::{
     model::{
-        image::{Digest, Repository},
+        image::{Digest, NameError, Repository},
         manifest::ManifestError,
     },
     registry::{
         auth::CredentialsError,
         protocol::{self, Selector},
-        refusal::{Diagnostic, Refused},
+        quirks,
+        refusal::Refused,
     },
 };
 
@@ -23,6 +24,8 @@ pub enum Task {
     ReadManifest(Repository, Selector),
     /// A repository's tags.
     ListTags(Repository),
+    /// The referrers of a manifest.
+    ListReferrers(Repository, Digest),
     /// `HEAD` of a blob.
     FindBlob(Repository, Digest),
     /// `GET` of a blob.
@@ -54,6 +57,7 @@ impl Task {
         match self {
             Task::ReadManifest(repository, _)
             | Task::ListTags(repository)
+            | Task::ListReferrers(repository, _)
             | Task::FindBlob(repository, _)
             | Task::ReadBlob(repository, _)
             | Task::BeginUpload(repository)
@@ -71,6 +75,9 @@ impl fmt::Display for Task {
         match self {
             Task::ReadManifest(r, name) => write!(f, "reading manifest {}", Named(r, name)),
             Task::ListTags(r) => write!(f, "listing the tags of {r}"),
+            Task::ListReferrers(r, digest) => {
+                write!(f, "listing the referrers of {r}@{digest}")
+            }
             Task::FindBlob(r, digest) => write!(f, "looking for blob {digest} in {r}"),
             Task::ReadBlob(r, digest) => write!(f, "reading blob {digest} of {r}"),
             Task::BeginUpload(r) => write!(f, "beginning an upload to {r}"),
@@ -158,6 +165,42 @@ pub enum Error {
         /// Why not.
         source: CredentialsError,
     },
+    /// `registries.conf` forbids to read it.
+    #[error(
+        "{what} is not read: the `[[registry]]` for `{prefix}` of {} has `blocked = true`; take that out, or the image out of the image set", file.display()
+    )]
+    Blocked {
+        /// What was wanted.
+        what: String,
+        /// The table's prefix.
+        prefix: String,
+        /// The file that has it.
+        file: PathBuf,
+    },
+    /// `registries.conf` makes something of a name that is none.
+    #[error("{what} cannot be read as {} has it: that makes it `{text}`, and {why}", file.display())]
+    Rewrite {
+        /// What was wanted.
+        what: String,
+        /// The file that has the table.
+        file: PathBuf,
+        /// What it became.
+        text: String,
+        /// What is wrong with that.
+        why: NameError,
+    },
+    /// It could be had from none of the places that `registries.conf` names.
+    #[error("{what} could be read from none of the places that {} names for it: {}{}", file.display(), listed(.tried), lacks(.lacking))]
+    Sources {
+        /// What was wanted.
+        what: String,
+        /// The file that names the places.
+        file: PathBuf,
+        /// Why each of them was no help, in the order in which they were asked.
+        tried: Vec<Error>,
+        /// Those that answered, and do not have it.
+        lacking: Vec<Repository>,
+    },
     /// The connections cannot be prepared.
     #[error("preparing connections to {host}: {reason}")]
     Connections {
@@ -194,6 +237,16 @@ pub enum Fault {
         "cannot be reached; check its name, the network, and the proxy (`HTTPS_PROXY`, `NO_PROXY`)"
     )]
     NotConnected,
+    /// The proxy on the way to it does not let through, or is not there.
+    #[error(
+        "cannot be reached; the proxy does not answer, or does not let through to it: check `HTTPS_PROXY`, `NO_PROXY`, and the proxy's rules"
+    )]
+    Proxy,
+    /// The proxy on the way to it wants to know who asks.
+    #[error(
+        "cannot be reached; the proxy wants to be told who asks, or does not know who it is told: write `http://USER:PASSWORD@HOST:PORT` into `HTTPS_PROXY`"
+    )]
+    ProxyLogin,
     /// It does not speak TLS.
     #[error(
         "does not answer in TLS; is it plain HTTP? (then set `plain_http` for it, or `--src-tls-verify=false` or `--dest-tls-verify=false` with `once`)"
@@ -210,6 +263,11 @@ pub enum Fault {
     /// Its certificate's time is over or has not come.
     #[error("shows a certificate that is not valid now; renew it, or set this machine's clock")]
     NotValidNow,
+    /// It wants a certificate of who asks.
+    #[error(
+        "wants to be shown a client certificate, or does not take the one it is shown; name one that it takes as `client_cert` and `client_key` for it, or put it into its folder below certs.d"
+    )]
+    WantsCertificate,
     /// TLS failed in another way.
     #[error(
         "cannot agree on a TLS connection; its certificate or its TLS version is not accepted here"
@@ -229,10 +287,14 @@ pub enum Fault {
 impl Fault {
     fn is_transient(self) -> bool {
         match self {
-            Fault::ConnectionRefused | Fault::NotConnected | Fault::Silent(_) | Fault::Broken => {
-                true
-            }
-            Fault::NotTls
+            Fault::ConnectionRefused
+            | Fault::NotConnected
+            | Fault::Proxy
+            | Fault::Silent(_)
+            | Fault::Broken => true,
+            Fault::ProxyLogin
+            | Fault::WantsCertificate
+            | Fault::NotTls
             | Fault::UnknownAuthority
             | Fault::WrongName
             | Fault::NotValidNow
@@ -299,6 +361,9 @@ pub enum Problem {
     /// Pages without end.
     #[error("gives pages of tags without end ({0} read)")]
     EndlessPages(usize),
+    /// More referrers than are read.
+    #[error("lists more than {0} referrers, which is the most that are read here")]
+    TooManyReferrers(usize),
     /// Pages of somebody else.
     #[error("points at another host for the next page (`{0}`), which is not followed")]
     ForeignPage(String),
@@ -318,6 +383,23 @@ pub enum Problem {
     MediaType,
 }
 
+fn listed(errors: &[Error]) -> String {
+    let errors: Vec<_> = errors
+        .iter()
+        .enumerate()
+        .map(|(n, error)| format!("({}) {error}", n + 1))
+        .collect();
+    errors.join("; ")
+}
+
+fn lacks(repositories: &[Repository]) -> String {
+    if repositories.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = repositories.iter().map(ToString::to_string).collect();
+    format!("; it is not in {}", names.join(", "))
+}
+
 fn encoded(encoding: &Option<String>) -> String {
     match encoding {
         Some(encoding) => format!(" (it encoded them as `{encoding}`, though asked not to)"),
@@ -332,19 +414,28 @@ impl Error {
             Error::Refused(refused) => {
                 protocol::is_transient(refused.status)
                     || refused.outlived
-                    || (matches!(refused.task, Task::Upload(..))
-                        && refused.has_code(&["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]))
+                    || quirks::upload_is_gone(refused)
             }
             Error::Unreachable { fault, .. } => fault.is_transient(),
             Error::Answer { problem, .. } => matches!(problem, Problem::Truncated { .. }),
             Error::Token(error) => error.is_transient(),
+            Error::Sources { tried, .. } => tried.iter().any(Error::is_transient),
             _ => false,
         }
     }
 
     /// Whether the registry says that what was asked for is not there.
     pub fn is_not_found(&self) -> bool {
-        self.status() == Some(StatusCode::NOT_FOUND) && !self.is_about_token()
+        match self {
+            // One of the places may have it, and could not say so.
+            Error::Sources { .. } => false,
+            _ => self.refused().is_some_and(quirks::is_absent),
+        }
+    }
+
+    /// Whether a tag was refused because it names something already and may not be moved.
+    pub(super) fn is_immutable_tag(&self) -> bool {
+        self.refused().is_some_and(quirks::is_immutable)
     }
 
     /// Whether it is for lack of, or for wrong, credentials.
@@ -352,6 +443,8 @@ impl Error {
         match self {
             Error::Credentials { .. } => true,
             Error::Token(error) => error.is_authentication(),
+            Error::Sources { tried, .. } => tried.last().is_some_and(Error::is_authentication),
+            _ if self.is_not_found() || self.is_immutable_tag() => false,
             _ => {
                 matches!(
                     self.status(),
@@ -363,33 +456,15 @@ impl Error {
 
     /// Returns the blobs, or children, for lack of which a manifest was refused. Distribution lists all of them.
     pub fn missing_blobs(&self) -> Vec<Digest> {
-        let Some(refused) = self.refused() else {
-            return Vec::new();
-        };
-        let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
-        let about = |d: &&Diagnostic| codes.contains(&d.code.as_str());
-        let pushed = matches!(refused.task, Task::PushManifest { .. });
-        let found = refused.diagnostics.iter().filter(|_| pushed).filter(about);
-        let mut digests: Vec<_> = found.flat_map(|d| d.digests.clone()).collect();
-        digests.sort();
-        digests.dedup();
-        digests
+        let refused = self.refused();
+        refused.map(quirks::missing_parts).unwrap_or_default()
     }
 
     /// Whether an index was refused for its children: Distribution names those it lacks, Quay calls the index invalid.
     ///
     /// It means what its name says only where the index was pushed without some of its children.
     pub fn is_sparse_index_refusal(&self) -> bool {
-        self.refused().is_some_and(|refused| {
-            matches!(refused.task, Task::PushManifest { index: true, .. })
-                && matches!(refused.status.as_u16(), 400 | 404 | 422)
-                && refused.has_code(&[
-                    "MANIFEST_BLOB_UNKNOWN",
-                    "BLOB_UNKNOWN",
-                    "MANIFEST_UNKNOWN",
-                    "MANIFEST_INVALID",
-                ])
-        })
+        self.refused().is_some_and(quirks::lacks_children)
     }
 
     /// Returns how long the registry asks to be left alone.
@@ -406,6 +481,8 @@ impl Error {
         match self {
             Error::Refused(refused) => Some(refused),
             Error::Token(error) => error.refused(),
+            // What the name itself stands for is asked after its mirrors.
+            Error::Sources { tried, .. } => tried.last()?.refused(),
             _ => None,
         }
     }

@@ -4,10 +4,10 @@
 //!   client  --Request-->  transport  --bytes-->  registry
 //!     ^                     |    ^
 //!     |                     v    |
-//!   protocol <--Answer------+  proof <-- auth (credential files), token <-- service
+//!   protocol <--Answer------+  proof <-- auth (credential files, helpers), token <-- service
 //! ```
 //!
-//! `protocol`, `challenge` and `refusal` hold values and rules and touch no socket; `transport` sends; `blob` and `body` are what
+//! `protocol`, `challenge`, `refusal`, `quirks`, `redirect` and `sources` hold values and rules and touch no socket; `transport` sends; `blob` and `body` are what
 //! flows in and out; `client` is the vocabulary that `resolve` and `copy` use.
 //!
 //! **Invariant:** bytes of manifests and blobs pass unchanged, and none are handed over as whole that were not verified.
@@ -22,11 +22,33 @@ mod error;
 
 mod refusal;
 
+mod quirks;
+
 mod auth;
+
+mod authfile;
+
+mod credential;
+
+mod helper;
+
+mod stamp;
 
 mod token;
 
+mod proxy;
+
+mod tls;
+
+mod sources;
+
+mod registries_conf;
+
+mod sourcing;
+
 mod connection;
+
+mod redirect;
 
 mod body;
 
@@ -38,12 +60,19 @@ mod service;
 
 mod blob;
 
+mod reads;
+
 mod client;
 
-pub use auth::{Credentials, CredentialsError, Places};
+mod referrers;
+
+pub use auth::{Credentials, CredentialsError, HelperProblem, Places};
 pub use blob::BlobStream;
-pub use client::{Begun, Client, Head, Upload};
+pub use client::{Begun, Client, Head, TagList, Upload};
 pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;
+pub use proxy::{Proxies, web_client};
 pub use refusal::{Diagnostic, Login, Refused};
+pub use registries_conf::{ConfError, ConfPlaces, RegistriesConf};
+pub use tls::{CertFolders, ClientFiles};
 pub use transport::{Access, Options, Scheme, Timeouts};

@@ -8,7 +8,7 @@ use reqwest::Response;
 use tokio::sync::MutexGuard;
 
 use crate::registry::{
-    auth::{Credential, Found},
+    auth::{Credential, Found, Identity},
     challenge::Challenge,
     error::{Error, Task},
     protocol::{Address, Request, Scopes},
@@ -68,8 +68,13 @@ pub(super) struct Proof {
 #[derive(Debug)]
 enum Means {
     Nothing,
-    Basic,
-    Bearer { key: Key, token: Token, new: bool },
+    /// With the credential that was sent, if there was one.
+    Basic(Option<Identity>),
+    Bearer {
+        key: Key,
+        token: Token,
+        new: bool,
+    },
 }
 
 impl Proof {
@@ -106,10 +111,13 @@ impl Host {
         let may_help = match &proof.means {
             // Without a password there is nothing else to send; a broken entry has to come to light.
             Means::Nothing if challenge == Challenge::Basic => {
-                !matches!(self.find(&request.task), Ok(None))
+                !matches!(self.find(&request.task).await, Ok(None))
             }
             Means::Nothing => true,
-            Means::Basic => challenge != Challenge::Basic,
+            Means::Basic(sent) if challenge == Challenge::Basic => {
+                self.has_another(&request.task, *sent).await
+            }
+            Means::Basic(_) => true,
             Means::Bearer { key, token, new } => {
                 self.knowledge.tokens.forget(key, token).await;
                 !new
@@ -130,22 +138,52 @@ impl Host {
         {
             return Ok(Proof::nothing(Login::Elsewhere));
         }
-        let anonymous = || Login::Anonymous(self.options.credentials.files());
         let Known::Challenged(challenge) = self.knowledge.get() else {
-            return Ok(Proof::nothing(anonymous()));
+            let files = self.options.credentials.files();
+            return Ok(Proof::nothing(Login::Anonymous(files)));
         };
-        let found = self.find(&request.task)?;
-        let login = found.as_ref().map_or_else(anonymous, |f| {
-            Login::Entry(f.entry.clone(), f.file.to_path_buf())
-        });
+        let found = self.find(&request.task).await?;
+        match self
+            .prove(request, &challenge, needed, reserve, found.as_ref())
+            .await
+        {
+            Err(error) if error.is_authentication() => {
+                // The token service does not take the credential; it may be one that has just been replaced.
+                let sent = found.as_ref().map(|f| f.credential.identity());
+                if sent.is_none() || !self.has_another(&request.task, sent).await {
+                    return Err(error);
+                }
+                let found = self.find(&request.task).await?;
+                self.prove(request, &challenge, needed, reserve, found.as_ref())
+                    .await
+            }
+            proof => proof,
+        }
+    }
+
+    async fn prove(
+        &self,
+        request: &Request,
+        challenge: &Challenge,
+        needed: &Scopes,
+        reserve: Reserve,
+        found: Option<&Found>,
+    ) -> Result<Proof, Error> {
+        let login = match found {
+            Some(found) => found.login(),
+            None => Login::Anonymous(self.options.credentials.files()),
+        };
         let (header, means) = match challenge {
-            Challenge::Basic => (found.as_ref().and_then(basic), Means::Basic),
+            Challenge::Basic => {
+                let sent = found.map(|f| f.credential.identity());
+                (found.and_then(basic), Means::Basic(sent))
+            }
             Challenge::Bearer { realm, service, .. } => {
-                let key = (found.as_ref().map(|f| f.entry.clone()), needed.clone());
+                let key = Key::new(found, needed);
                 let repository = request.task.repository();
                 let fetch = async {
-                    let (name, found) = (service.as_deref(), found.as_ref());
-                    let service = Service::new(self, repository, &realm, name, found)?;
+                    let name = service.as_deref();
+                    let service = Service::new(self, repository, realm, name, found)?;
                     service.token(needed).await
                 };
                 let (token, new) = self.knowledge.tokens.get(&key, reserve, fetch).await?;
@@ -159,12 +197,29 @@ impl Host {
         })
     }
 
-    fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
-        let found = self.options.credentials.find(task.repository());
+    async fn find(&self, task: &Task) -> Result<Option<Found>, Error> {
+        let found = self.options.credentials.find(task.repository()).await;
         found.map_err(|source| Error::Credentials {
             task: Box::new(task.clone()),
             source,
         })
+    }
+
+    /// Whether there is another credential by now than the one that was sent and refused: files change, and helpers have new ones.
+    async fn has_another(&self, task: &Task, sent: Option<Identity>) -> bool {
+        let of = |found: &Option<Found>| found.as_ref().map(|f| f.credential.identity());
+        let Ok(Some(found)) = self.find(task).await else {
+            return false;
+        };
+        let found = Some(found);
+        if of(&found) != sent {
+            return true;
+        }
+        if let Some(found) = found.filter(|f| f.helper.is_some()) {
+            self.options.credentials.doubt(&found).await;
+            return matches!(self.find(task).await, Ok(again) if of(&again) != sent);
+        }
+        false
     }
 }
 

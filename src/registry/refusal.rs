@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     model::image::Digest,
-    registry::{error::Task, protocol},
+    registry::{error::Task, protocol, quirks},
 };
 
 /// Who was said to ask.
@@ -18,6 +18,8 @@ pub enum Login {
     Anonymous(Vec<PathBuf>),
     /// This entry of this file.
     Entry(Arc<str>, PathBuf),
+    /// What this credential helper gave for this entry, as this file says.
+    Helper(Arc<str>, Arc<str>, PathBuf),
     /// Nobody: the request went where the registry's credentials are not sent.
     Elsewhere,
 }
@@ -165,8 +167,19 @@ impl Refused {
         let host = self.task.repository().registry();
         match (self.status, &self.login) {
             _ if self.wants_tls() => "; it speaks TLS: do not set `plain_http` for it".to_owned(),
+            _ if quirks::is_immutable(self) => {
+                "; the tag names something else there and may not be moved: let the registry move it, or choose another `targetTag`".to_owned()
+            }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, login) => {
-                credentials_remedy(host.as_str(), login)
+                let known = matches!(login, Login::Entry(..) | Login::Helper(..));
+                let absent = match known && quirks::may_be_absent(self) {
+                    true => "; some registries say so too of what is not there: check the name",
+                    false => "",
+                };
+                credentials_remedy(host.as_str(), login) + absent
+            }
+            (StatusCode::NOT_FOUND, _) if matches!(self.task, Task::BeginUpload(_) | Task::Mount(..)) => {
+                "; check the name, and that the repository is there: some registries make none by themselves".to_owned()
             }
             (StatusCode::NOT_FOUND, Login::Anonymous(_)) => {
                 "; check the name; some registries say so too where one has to log in".to_owned()
@@ -189,6 +202,10 @@ fn credentials_remedy(host: &str, login: &Login) -> String {
     match login {
         Login::Entry(entry, file) => format!(
             "; it was asked with the entry `{entry}` of {}: log in again with `podman login {host}`, or have the account allowed to do this",
+            file.display()
+        ),
+        Login::Helper(helper, server, file) => format!(
+            "; it was asked with what `docker-credential-{helper}` gave for `{server}`, as {} says: log in again where that helper gets it from, or have the account allowed to do this",
             file.display()
         ),
         Login::Anonymous(files) if files.is_empty() => {

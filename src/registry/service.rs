@@ -2,22 +2,23 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 use crate::{
-    model::image::{Registry, Repository},
+    model::image::Repository,
     registry::{
         auth::{Credential, Found},
         challenge::TokenAnswer,
-        connection::{self, Access, Clients, Scheme},
+        connection::authority,
         error::{Error, Fault, Problem, Task},
         proof::basic,
         protocol::{self, MAX_ERROR_BYTES, Scopes},
+        redirect::{self, MAX_REDIRECTS, Next},
         refusal::{Diagnostic, Login, Refused},
         token::Token,
-        transport::{Host, authority},
+        transport::Host,
     },
 };
 
@@ -64,13 +65,7 @@ impl<'a> Service<'a> {
 
     /// Asks for a token that allows `scopes`; once, since whoever waits for it asks again.
     pub(super) async fn token(&self, scopes: &Scopes) -> Result<Token, Error> {
-        let request = self.request(scopes)?;
-        let idle = self.host.timeouts().idle;
-        let mut response = match tokio::time::timeout(idle, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(e)) => return Err(self.unreachable(connection::fault(&e), Some(e))),
-            Err(_) => return Err(self.unreachable(Fault::Silent(idle), None)),
-        };
+        let mut response = self.answer(scopes).await?;
         let body = self.read(&mut response).await?;
         if !response.status().is_success() {
             return Err(self.refused(&response, &body));
@@ -83,23 +78,52 @@ impl<'a> Service<'a> {
         Ok(Token::new(token.clone(), lifetime))
     }
 
-    fn request(&self, scopes: &Scopes) -> Result<RequestBuilder, Error> {
-        let client = self.clients()?.metadata;
-        match self.found.map(|f| &f.credential) {
+    /// Sends the question, over redirects that stay at the service: one that leads elsewhere is not followed with who asks.
+    async fn answer(&self, scopes: &Scopes) -> Result<Response, Error> {
+        let idle = self.host.timeouts().idle;
+        let mut url = self.url(scopes);
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self.request(url.clone(), scopes)?;
+            let response = match tokio::time::timeout(idle, request.send()).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(e)) => return Err(self.host.unreached(&self.task, &url, e)),
+                Err(_) => return Err(self.unreachable(Fault::Silent(idle), None)),
+            };
+            let (status, headers) = (response.status(), response.headers());
+            url = match redirect::next(&self.method(), &url, status, headers, false) {
+                Next::Stay => return Ok(response),
+                Next::Follow(next) if protocol::belongs(&self.realm, &next) => next,
+                Next::Follow(_) | Next::Refuse => break,
+            };
+        }
+        Err(self.unreachable(Fault::Redirects, None))
+    }
+
+    fn credential(&self) -> Option<&Credential> {
+        self.found.map(|f| &f.credential)
+    }
+
+    fn method(&self) -> Method {
+        match self.credential() {
+            Some(Credential::IdentityToken(_)) => Method::POST,
+            _ => Method::GET,
+        }
+    }
+
+    fn request(&self, url: Url, scopes: &Scopes) -> Result<RequestBuilder, Error> {
+        let client = self.host.clients_for(&url)?.metadata;
+        let request = client.request(self.method(), url);
+        Ok(match self.credential() {
             Some(Credential::IdentityToken(token)) => {
                 let form = self.form(token.expose(), scopes);
                 let kind = "application/x-www-form-urlencoded";
-                let request = client.post(self.realm.clone());
-                Ok(request.header(header::CONTENT_TYPE, kind).body(form))
+                request.header(header::CONTENT_TYPE, kind).body(form)
             }
-            credential => {
-                let request = client.get(self.query(credential, scopes));
-                Ok(match self.found.and_then(basic) {
-                    Some(header) => request.header(header::AUTHORIZATION, header),
-                    None => request,
-                })
-            }
-        }
+            _ => match self.found.and_then(basic) {
+                Some(header) => request.header(header::AUTHORIZATION, header),
+                None => request,
+            },
+        })
     }
 
     fn form(&self, refresh_token: &str, scopes: &Scopes) -> String {
@@ -113,8 +137,13 @@ impl<'a> Service<'a> {
             .finish()
     }
 
-    fn query(&self, credential: Option<&Credential>, scopes: &Scopes) -> Url {
+    /// Returns where the question goes; an identity token's is in the body.
+    fn url(&self, scopes: &Scopes) -> Url {
         let mut url = self.realm.clone();
+        let credential = self.credential();
+        if matches!(credential, Some(Credential::IdentityToken(_))) {
+            return url;
+        }
         let mut query = url.query_pairs_mut();
         query.extend_pairs(self.name.map(|name| ("service", name)));
         query.extend_pairs(scopes.0.iter().map(|scope| ("scope", scope)));
@@ -123,24 +152,6 @@ impl<'a> Service<'a> {
         }
         drop(query);
         url
-    }
-
-    /// Returns clients for the service: as it is reached by its own name, else as its registry is.
-    fn clients(&self) -> Result<Clients, Error> {
-        let text = authority(&self.realm);
-        let named: Option<Registry> = text.parse().ok();
-        let options = &self.host.options;
-        let access = named.as_ref().and_then(|n| options.access.get(n));
-        let mut access = access.unwrap_or(&self.host.access).clone();
-        // A plain registry may well name a service that has a real certificate.
-        if access.scheme == Scheme::Http && self.realm.scheme() == "https" {
-            access = Access {
-                scheme: Scheme::Https,
-                ..access
-            };
-        }
-        let direct = named.as_ref().is_some_and(protocol::is_loopback);
-        self.host.connections.clients(&text, &access, direct)
     }
 
     async fn read(&self, response: &mut Response) -> Result<Vec<u8>, Error> {
@@ -170,7 +181,7 @@ impl<'a> Service<'a> {
             diagnostics: Diagnostic::read(body),
             retry_after: protocol::retry_after(headers, SystemTime::now()),
             login: match self.found {
-                Some(found) => Login::Entry(found.entry.clone(), found.file.to_path_buf()),
+                Some(found) => found.login(),
                 None => Login::Anonymous(self.host.options.credentials.files()),
             },
             outlived: false,

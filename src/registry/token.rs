@@ -8,10 +8,36 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::registry::{auth::Secret, error::Error, protocol::Scopes};
+use crate::registry::{
+    auth::{Found, Identity, Secret},
+    error::Error,
+    protocol::Scopes,
+};
 
-/// What a token is kept under: the credential's entry, if any, and what the token allows.
-pub(super) type Key = (Option<Arc<str>>, Scopes);
+/// What a token is kept under: in whose name it was got, if anybody's, and what it allows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The credential's entry, and which credential it was.
+    holder: Option<(Arc<str>, Identity)>,
+    scopes: Scopes,
+}
+
+impl Key {
+    pub(super) fn new(found: Option<&Found>, scopes: &Scopes) -> Self {
+        Key {
+            holder: found.map(|f| (f.entry.clone(), f.credential.identity())),
+            scopes: scopes.clone(),
+        }
+    }
+
+    /// Whether a token under this key belongs to a credential that the one of `newer` has replaced.
+    fn is_replaced_by(&self, newer: &Key) -> bool {
+        match (&self.holder, &newer.holder) {
+            (Some((entry, old)), Some((same, new))) => entry == same && old != new,
+            _ => false,
+        }
+    }
+}
 
 /// A token and its time.
 #[derive(Debug, Clone)]
@@ -114,6 +140,7 @@ impl Tokens {
         if let Some(slot) = slots.get(key) {
             return slot.clone();
         }
+        slots.retain(|kept, _| !kept.is_replaced_by(key));
         if slots.len() >= MANY {
             let now = Instant::now();
             slots.retain(|_, slot| is_of_use(slot, now));
@@ -128,4 +155,44 @@ fn is_of_use(slot: &Arc<Slot>, now: Instant) -> bool {
         || slot.try_lock().is_ok_and(
             |state| matches!(&*state, State::Held(token) if token.lasts(now, Reserve::Short)),
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::registry::auth::Credential;
+
+    fn key(entry: &str, password: &str, scope: &str) -> Key {
+        let found = Found {
+            credential: Credential::Password {
+                user: "u".to_owned(),
+                password: Secret::new(password),
+            },
+            entry: entry.into(),
+            file: Path::new("/auth.json").into(),
+            helper: None,
+        };
+        Key::new(Some(&found), &Scopes([scope.to_owned()].into()))
+    }
+
+    #[tokio::test]
+    async fn tokens_go_with_the_credential_they_were_got_with() {
+        let tokens = Tokens::default();
+        let get = async |key: &Key, value: &str| {
+            let token = Token::new(Secret::new(value), Duration::from_secs(300));
+            let got = tokens.get(key, Reserve::Short, async { Ok(token) }).await;
+            got.unwrap().0.value.expose().to_owned()
+        };
+        let (old, new) = (key("reg.lan", "old", "a"), key("reg.lan", "new", "a"));
+        assert_eq!(get(&old, "1").await, "1");
+        assert_eq!(get(&old, "2").await, "1");
+        assert_eq!(get(&key("reg.lan", "old", "b"), "3").await, "3");
+        assert_eq!(get(&key("other.lan", "old", "a"), "4").await, "4");
+        assert_eq!(get(&new, "5").await, "5");
+        assert_eq!(tokens.slots.lock().unwrap().len(), 2);
+        assert_eq!(get(&key("other.lan", "old", "a"), "6").await, "4");
+        assert_eq!(get(&old, "7").await, "7");
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use url::Url;
 
 use crate::{
@@ -17,11 +20,15 @@ use crate::{
         auth::Credentials,
         body::Progress,
         challenge::Challenge,
-        connection::{self, Clients, Connections},
+        connection::{Clients, Connections, Reach, authority},
         error::{Error, Fault, Problem, Task},
         proof::{Knowledge, Proof},
         protocol::{self, Address, Answer, Lane, Request},
+        proxy::Proxies,
+        redirect::{self, MAX_REDIRECTS, Next},
         refusal::{Diagnostic, Refused},
+        registries_conf::RegistriesConf,
+        tls::CertFolders,
         token::Reserve,
     },
 };
@@ -37,6 +44,12 @@ pub struct Options {
     pub access: BTreeMap<Registry, Access>,
     /// How all others are reached.
     pub default_access: Access,
+    /// Where certificates for single registries are, beside those that `access` names.
+    pub certs: CertFolders,
+    /// The proxies on the way.
+    pub proxies: Proxies,
+    /// Where upstreams are remapped, mirrored or blocked.
+    pub registries_conf: RegistriesConf,
     /// How often a request is sent again after a transient failure.
     pub retries: u32,
     /// What the client calls itself.
@@ -53,6 +66,9 @@ impl Default for Options {
             credentials: Credentials::none(),
             access: BTreeMap::new(),
             default_access: Access::default(),
+            certs: CertFolders::None,
+            proxies: Proxies::default(),
+            registries_conf: RegistriesConf::default(),
             retries: 5,
             user_agent: concat!("imagesetd/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: 32,
@@ -63,6 +79,9 @@ impl Default for Options {
 
 /// The longest a server's wish to be left alone is granted inside a call; a longer one is the caller's to decide on.
 const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// How long a registry that is away is not asked, where another has the same.
+const SPARED: Duration = Duration::from_secs(60);
 
 /// The first wait between two attempts; each further one is twice as long, up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -76,11 +95,12 @@ pub(super) struct Host {
     pub(super) options: Arc<Options>,
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
-    clients: Clients,
     lanes: [Arc<Semaphore>; 3],
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
     pub(super) knowledge: Knowledge,
+    /// Until when it is left alone where there is another place to ask: it was away a moment ago.
+    spared: Mutex<Option<Instant>>,
 }
 
 /// An answer of success whose body is still to come. Its place in the host's budget is given back when it is dropped.
@@ -95,22 +115,32 @@ impl Host {
         registry: Registry,
         options: Arc<Options>,
         connections: Arc<Connections>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let access = options.access.get(&registry);
         let access = access.unwrap_or(&options.default_access).clone();
-        let direct = protocol::is_loopback(&registry);
-        let clients = connections.clients(registry.as_str(), &access, direct)?;
         let permits = options.requests_per_host.clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Host {
+        Host {
             registry,
             options,
             connections,
             access,
-            clients,
             lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
-        })
+            spared: Mutex::default(),
+        }
+    }
+
+    /// Has it left alone for a while, where there is another place to ask.
+    pub(super) fn spare(&self) {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        *spared = Some(Instant::now() + SPARED);
+    }
+
+    /// Whether it was away a moment ago.
+    pub(super) fn is_spared(&self) -> bool {
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        spared.is_some_and(|until| Instant::now() < until)
     }
 
     /// Returns how the host is named in messages.
@@ -153,27 +183,26 @@ impl Host {
         })
     }
 
-    /// Sends `request` once, and once more where it needs another proof of who asks; the body is the caller's to read.
+    /// Sends `request` once, and again where it needs another proof of who asks; the body is the caller's to read.
     pub(super) async fn open(&self, request: &Request) -> Result<Open, Error> {
-        let discovery = self.knowledge.discover().await;
+        let mut discovery = self.knowledge.discover().await;
         let mut needed = request.scopes.clone();
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let body = || reqwest::Body::from(request.body.clone());
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        let renewable = self.learn(request, &response, &proof).await;
-        drop(discovery);
-        let Some(challenge) = renewable else {
-            return self.opened(request, &proof, response, permit).await;
-        };
-        drop((response, permit));
-        if let Challenge::Bearer { scopes, .. } = &challenge {
-            needed.widen(scopes);
+        // To learn what is asked for, to say who asks, and to say it again with what has taken the place of that.
+        let mut left = 3;
+        loop {
+            left -= 1;
+            let proof = self.proof(request, &needed, Reserve::Short).await?;
+            let body = || reqwest::Body::from(request.body.clone());
+            let permit = self.permit(request).await?;
+            let response = self.send(request, &proof, body).await?;
+            let renewable = self.learn(request, &response, &proof).await;
+            discovery.take();
+            match renewable.filter(|_| left > 0) {
+                None => return self.opened(request, &proof, response, permit).await,
+                Some(Challenge::Bearer { scopes, .. }) => needed.widen(&scopes),
+                Some(Challenge::Basic) => {}
+            }
         }
-        let proof = self.proof(request, &needed, Reserve::Short).await?;
-        let permit = self.permit(request).await?;
-        let response = self.send(request, &proof, body).await?;
-        self.opened(request, &proof, response, permit).await
     }
 
     /// Sends `request` with a body that exists once and that `progress` watches; returns the answer of success.
@@ -324,31 +353,57 @@ impl Host {
         lane.clone().acquire_owned().await.map_err(closed)
     }
 
+    /// Sends a request on its way, over redirects; `body` goes along where it can be sent again.
     async fn exchange(
         &self,
         request: &Request,
-        url: Url,
+        mut url: Url,
         proof: &Proof,
         body: reqwest::Body,
     ) -> Result<reqwest::Response, Error> {
-        let client = match request.lane {
-            Lane::Metadata => &self.clients.metadata,
-            Lane::Download | Lane::Upload => &self.clients.bulk,
-        };
-        let mut out = client
-            .request(request.method.clone(), url)
-            .headers(request.headers.clone())
-            .header(header::ACCEPT_ENCODING, "identity");
-        if carries_body(&request.method) {
-            out = out.body(body);
+        let mut authorization = proof.header.as_ref();
+        let mut body = Some(body);
+        for _ in 0..=MAX_REDIRECTS {
+            if !self.is_own(&url) {
+                authorization = None;
+            }
+            let mut out = self
+                .clients(&url, request.lane)?
+                .request(request.method.clone(), url.clone())
+                .headers(request.headers.clone())
+                .header(header::ACCEPT_ENCODING, "identity");
+            if carries_body(&request.method) {
+                out = out.body(body.take().unwrap_or_else(|| request.body.clone().into()));
+            }
+            if let Some(header) = authorization {
+                out = out.header(header::AUTHORIZATION, header.clone());
+            }
+            let response = self.answer_of(request, &url, out).await?;
+            // A body that streams is gone.
+            if request.lane == Lane::Upload {
+                return Ok(response);
+            }
+            let verified = request.lane == Lane::Download;
+            let (status, headers) = (response.status(), response.headers());
+            url = match redirect::next(&request.method, &url, status, headers, verified) {
+                Next::Stay => return Ok(response),
+                Next::Follow(url) => url,
+                Next::Refuse => {
+                    return Err(self.unreachable(&request.task, Fault::Redirects, None));
+                }
+            };
         }
-        if let Some(header) = &proof.header {
-            out = out.header(header::AUTHORIZATION, header.clone());
-        }
-        let failed = |e: reqwest::Error| {
-            let fault = connection::fault(&e);
-            self.unreachable(&request.task, fault, Some(e))
-        };
+        Err(self.unreachable(&request.task, Fault::Redirects, None))
+    }
+
+    /// Sends a request, and returns when its answer begins.
+    async fn answer_of(
+        &self,
+        request: &Request,
+        url: &Url,
+        out: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, Error> {
+        let failed = |e: reqwest::Error| self.unreached(&request.task, url, e);
         // An upload's answer begins after its body; its progress is watched where the body is.
         if request.lane == Lane::Upload {
             return out.send().await.map_err(failed);
@@ -358,6 +413,65 @@ impl Host {
             Ok(sent) => sent.map_err(failed),
             Err(_) => Err(self.unreachable(&request.task, Fault::Silent(idle), None)),
         }
+    }
+
+    /// Says why `url` could not be reached, and names the proxy on the way.
+    pub(super) fn unreached(&self, task: &Task, url: &Url, error: reqwest::Error) -> Error {
+        let (host, fault) = self.connections.fault(url, &error);
+        Error::Unreachable {
+            task: Box::new(task.clone()),
+            host,
+            fault,
+            // Its URL may be a signed one.
+            source: Some(error.without_url().into()),
+        }
+    }
+
+    /// Returns the client for a request to `url`: the registry's own, or that of another host which the registry names.
+    fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
+        let clients = self.clients_for(url)?;
+        Ok(match lane {
+            Lane::Metadata => clients.metadata,
+            Lane::Download | Lane::Upload => clients.bulk,
+        })
+    }
+
+    /// Returns the clients that reach `url`.
+    ///
+    /// Another host than the registry's is reached as settings and folders say for it, else as the registry is: a site's blob store has
+    /// its certificate from the same authority. What is shown to the registry is not shown there.
+    pub(super) fn clients_for(&self, url: &Url) -> Result<Clients, Error> {
+        let (options, name) = (&self.options, self.registry.as_str());
+        if self.is_own(url) {
+            let mut access = self.access.clone();
+            if url.scheme() == "https" && access.scheme == Scheme::Http {
+                access.scheme = Scheme::Https;
+            }
+            let reach = Reach::of(name, &access, &options.certs)?;
+            return self.connections.clients(name, &reach);
+        }
+        let other = authority(url);
+        let named: Option<Registry> = other.parse().ok();
+        let settings = named.as_ref().and_then(|n| options.access.get(n));
+        let mut access = settings.cloned().unwrap_or_else(|| Access {
+            client: None,
+            ..self.access.clone()
+        });
+        access.scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let mut reach = Reach::of(&other, &access, &options.certs)?;
+        if matches!(options.certs, CertFolders::One(_)) && settings.is_none() {
+            reach.files.client = None;
+        }
+        if reach.tls && settings.is_none() {
+            let lent = Reach::of(name, &self.access, &options.certs)?;
+            reach.files.authorities.extend(lent.files.authorities);
+            reach.files.authorities.sort();
+            reach.files.authorities.dedup();
+        }
+        self.connections.clients(&other, &reach)
     }
 
     /// Returns an answer of success as one whose body can be read, and any other as the error it is.
@@ -395,15 +509,6 @@ impl Host {
 
 fn carries_body(method: &Method) -> bool {
     *method == Method::PUT
-}
-
-/// Returns `host[:port]` of a URL: all of it that may stand in a message.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 /// Returns how long to wait before a request is sent again; `None` where it is not.

@@ -26,9 +26,8 @@ pub(super) async fn read<T: Send + 'static>(
     blob: &Descriptor,
     work: impl FnOnce(Bytewise) -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let died = |error: tokio::task::JoinError| Failure {
-        reason: format!("reading {} of {repository}: {error}", blob.digest),
-        transient: false,
+    let died = |error: tokio::task::JoinError| {
+        Failure::lasting(format!("reading {} of {repository}: {error}", blob.digest))
     };
     if let Some(file) = keeper.open(&blob.digest) {
         let read = tokio::task::spawn_blocking(move || work(Box::new(file)));

@@ -6,6 +6,8 @@ pub mod payload_layer;
 
 pub mod update_service;
 
+mod attached;
+
 mod payload;
 
 mod archive;
@@ -20,7 +22,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     model::{
-        facts::{Fact, Failure, Need},
+        facts::{Cause, Fact, Failure, Need},
         image::{Digest, Reference, Repository},
         manifest::Manifest,
         sentence,
@@ -28,6 +30,7 @@ use crate::{
     registry::{self, Client, Selector},
 };
 
+pub use attached::Before;
 pub use payload::{KeepOne, Keeper};
 use update_service::UpdateService;
 
@@ -70,6 +73,7 @@ impl Resolver {
                 let graph = graph.map(Arc::new).map_err(|e| Failure {
                     reason: sentence(&e),
                     transient: is_passing(&e),
+                    cause: cause_of_no_graph(&e),
                 });
                 vec![Fact::Graph(key, graph)]
             }
@@ -83,6 +87,11 @@ impl Resolver {
                     payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
             }
+            Need::Attached(repository, images) => {
+                self.attached(repository, images, asked.before).await
+            }
+            // Catalogs are read where they are kept.
+            Need::Catalogs(_) => vec![],
         }
     }
 
@@ -102,6 +111,7 @@ impl Resolver {
                         "{reference} is not there (any more); what was mirrored of it stays; check its name or take it out"
                     ),
                     transient: false,
+                    cause: Cause::Other,
                 }),
                 Err(error) => Err(failure(&error)),
             };
@@ -139,6 +149,18 @@ pub struct Asked {
     pub need: Need,
     /// For a tag, what it named when it was read last.
     pub last: Option<Digest>,
+    /// For what belongs to images, what the last look found.
+    pub before: Before,
+}
+
+impl From<Need> for Asked {
+    fn from(need: Need) -> Self {
+        Asked {
+            need,
+            last: None,
+            before: Before::new(),
+        }
+    }
 }
 
 /// Whether an update service may answer if it is only asked again later.
@@ -152,9 +174,31 @@ fn is_passing(error: &update_service::Error) -> bool {
     }
 }
 
-fn failure(error: &registry::Error) -> Failure {
+fn cause_of_no_graph(error: &update_service::Error) -> Cause {
+    match error {
+        update_service::Error::Unreachable { .. } => Cause::Unavailable,
+        update_service::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            Cause::Authentication
+        }
+        _ if is_passing(error) => Cause::Unavailable,
+        _ => Cause::Other,
+    }
+}
+
+/// Says why a registry did not give what it was asked for.
+pub fn failure(error: &registry::Error) -> Failure {
     Failure {
         reason: sentence(error),
         transient: error.is_transient(),
+        cause: cause(error),
+    }
+}
+
+fn cause(error: &registry::Error) -> Cause {
+    match error {
+        _ if error.is_authentication() => Cause::Authentication,
+        registry::Error::Unreachable { .. } => Cause::Unavailable,
+        _ if error.is_transient() => Cause::Unavailable,
+        _ => Cause::Other,
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn read(
     };
     let what = format!("{repository}@{digest}");
     let Content::Image { layers, .. } = &manifest.content else {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "the release payload {what} is an index where an image of one architecture is expected"
         )));
     };
@@ -69,7 +69,7 @@ pub(super) async fn read(
         }
     }
     let Some(image_references) = search.take(IMAGE_REFERENCES) else {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "{what} holds no `{IMAGE_REFERENCES}`: it is not a release payload"
         )));
     };
@@ -80,18 +80,11 @@ pub(super) async fn read(
         boot_images: boot_images.as_deref(),
     };
     Payload::parse(files).map_err(|e| {
-        lasting(format!(
+        Failure::lasting(format!(
             "reading the release payload {what}: {}",
             sentence(&e)
         ))
     })
-}
-
-fn lasting(reason: String) -> Failure {
-    Failure {
-        reason,
-        transient: false,
-    }
 }
 
 /// Reads one layer.
@@ -106,7 +99,7 @@ async fn read_layer(
         scan(search, bytes)
     });
     scanned.await?.map_err(|error| {
-        lasting(format!(
+        Failure::lasting(format!(
             "layer {} of a release payload in {repository} {}",
             layer.digest,
             sentence(&error)

@@ -7,13 +7,16 @@ use http::{StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
-use crate::model::{
-    imageset::ChannelType,
-    release::{
-        graph::{Graph, GraphError, MAX_GRAPH_BYTES},
-        select::{GraphKey, Graphs},
-        shown,
+use crate::{
+    model::{
+        imageset::ChannelType,
+        release::{
+            graph::{Graph, GraphError, MAX_GRAPH_BYTES},
+            select::{GraphKey, Graphs},
+            shown,
+        },
     },
+    registry::{Proxies, web_client},
 };
 
 /// Red Hat's update service for OpenShift.
@@ -43,6 +46,8 @@ pub struct Options {
     pub backoff: Duration,
     /// Further CA certificates, as PEM, beside the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The proxies on the way.
+    pub proxies: Proxies,
 }
 
 impl Default for Options {
@@ -53,6 +58,7 @@ impl Default for Options {
             retries: 3,
             backoff: Duration::from_secs(1),
             ca_pem: None,
+            proxies: Proxies::of_environment(),
         }
     }
 }
@@ -145,7 +151,7 @@ impl fmt::Debug for UpdateService {
 }
 
 impl UpdateService {
-    /// Prepares to ask; needs rustls' default crypto provider installed.
+    /// Prepares to ask.
     ///
     /// The base URLs are those of the graphs themselves; what they hold as query is kept. Proxies are taken from the
     /// environment (`HTTPS_PROXY`, `NO_PROXY`), certificates from the system (`SSL_CERT_FILE`).
@@ -155,8 +161,7 @@ impl UpdateService {
                 return Err(Error::Base(public(base)));
             }
         }
-        let mut builder = Client::builder()
-            .user_agent(concat!("imagesetd/", env!("CARGO_PKG_VERSION")))
+        let mut builder = web_client(&options.proxies)
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.idle_timeout)
             .redirect(redirect::Policy::custom(follow));

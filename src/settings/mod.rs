@@ -2,6 +2,8 @@
 
 mod units;
 
+mod clients;
+
 mod listen;
 
 mod stanzas;
@@ -14,6 +16,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
+    access::{CertificateRule, PeerRule, Right, Token},
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
 };
@@ -33,10 +36,16 @@ pub struct Settings {
     pub output: PathBuf,
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Who may do what there.
+    pub clients: Clients,
     /// The group that owns the Unix socket.
     pub socket_group: Option<String>,
     /// The credentials file, instead of the usual places.
     pub authfile: Option<PathBuf>,
+    /// The folder of certificates by registry, instead of the usual places.
+    pub certs_dir: Option<PathBuf>,
+    /// Where upstreams are remapped, mirrored or blocked.
+    pub registries_conf: RegistriesConf,
     /// What holds for image sets that no override matches.
     pub defaults: Policy,
     /// What holds for some image sets instead, the first match wins key by key.
@@ -96,6 +105,8 @@ impl Override {
             &self.ignore_release_signatures,
         );
         set(&mut policy.conditional_updates, &self.conditional_updates);
+        set(&mut policy.copy_signatures, &self.copy_signatures);
+        set(&mut policy.signatures_refresh, &self.signatures_refresh);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
     }
 }
@@ -116,8 +127,52 @@ pub struct Git {
 pub enum Listen {
     /// `unix:///path`
     Unix(PathBuf),
-    /// `tcp://address:port`, loopback only.
-    Tcp(std::net::SocketAddr),
+    /// `tcp://address:port`
+    Tcp(TcpDoor),
+}
+
+/// An entry of `listen` that is a TCP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpDoor {
+    /// Where; of this machine alone unless there is `tls` and a way to tell who comes.
+    pub address: std::net::SocketAddr,
+    /// TLS, which it has to have beyond this machine.
+    pub tls: Option<Tls>,
+    /// What somebody may do who does not say who they are; nothing at an address that other machines reach.
+    pub unnamed: Option<Right>,
+    /// Whether `unnamed` was written, and not taken for granted.
+    pub unnamed_is_said: bool,
+}
+
+/// `listen[].tls`. A path below `$CREDENTIALS_DIRECTORY` is left as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The daemon's certificate, with what leads to its CA.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// Who issues certificates to clients; without it they are not asked for any.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `clients`: who may do what over the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// A file of tokens, read again when it changes.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens that stand in the settings themselves.
+    pub tokens: Vec<Token>,
+    /// What holders of client certificates may do.
+    pub certificates: Vec<CertificateRule>,
+    /// What users of the Unix socket may do; everything where nothing is said.
+    pub peers: Option<Vec<PeerRule>>,
+}
+
+impl Clients {
+    /// Whether anybody may come with a token.
+    pub fn has_tokens(&self) -> bool {
+        self.tokens_file.is_some() || !self.tokens.is_empty()
+    }
 }
 
 /// `image_sets[]`: what is different for the image sets whose name matches.
@@ -141,6 +196,10 @@ pub struct Override {
     pub ignore_release_signatures: Option<bool>,
     /// See [`Policy::conditional_updates`].
     pub conditional_updates: Option<bool>,
+    /// See [`Policy::copy_signatures`].
+    pub copy_signatures: Option<bool>,
+    /// See [`Policy::signatures_refresh`].
+    pub signatures_refresh: Option<Duration>,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.
@@ -163,4 +222,18 @@ pub struct RegistryAccess {
     pub skip_tls_verify: bool,
     /// A PEM file with further CA certificates.
     pub ca_file: Option<PathBuf>,
+    /// The PEM files of what is shown to the registry: certificate and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// `registries_conf`: where upstreams are remapped, mirrored or blocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RegistriesConf {
+    /// Where podman and skopeo look.
+    #[default]
+    Usual,
+    /// In this file alone.
+    File(PathBuf),
+    /// Nowhere.
+    None,
 }

@@ -7,7 +7,11 @@ use std::{
 
 use super::{
     Override, Settings,
-    stanzas::{git, keep, listen, registries, source_policies, update_service},
+    clients::clients,
+    listen::listen,
+    stanzas::{
+        git, keep, registries, registries_conf, signatures, source_policies, update_service,
+    },
     units::{Size, Time},
 };
 use crate::{
@@ -90,14 +94,18 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
     let output = path("output", "/var/lib/imagesetd/resources");
     let (keep_plans, keep_runs) = keep(top);
     let defaults = defaults(top);
+    let clients = clients(top, folder);
     Some(Settings {
         directory,
         state,
         output,
         git: git(top),
-        listen: listen(top),
+        listen: listen(top, folder, &clients),
+        clients,
         socket_group: word(top, "socket_group"),
         authfile: self::path(top, "authfile", folder),
+        certs_dir: self::path(top, "certs_dir", folder),
+        registries_conf: registries_conf(top, folder),
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
@@ -132,6 +140,10 @@ fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
         mirror_scope: written.mirror_scope.unwrap_or_default(),
         ignore_release_signatures: written.ignore_release_signatures.unwrap_or_default(),
         conditional_updates: written.conditional_updates.unwrap_or_default(),
+        copy_signatures: written.copy_signatures.unwrap_or(true),
+        signatures_refresh: written
+            .signatures_refresh
+            .unwrap_or(Duration::from_secs(24 * 3600)),
     })
 }
 
@@ -149,6 +161,7 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         ("registry", MirrorScope::Registry),
     ];
     const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
+    let (copy_signatures, signatures_refresh) = signatures(fields);
     Override {
         name,
         target: fields.parsed("target"),
@@ -171,6 +184,8 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         conditional_updates: fields
             .get("conditional_updates")
             .and_then(|at| at.boolean()),
+        copy_signatures,
+        signatures_refresh,
     }
 }
 

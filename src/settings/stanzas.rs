@@ -1,10 +1,13 @@
 //! The stanzas of the settings file.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
-    Git, Listen, RegistryAccess, UpdateService,
-    parse::{SECOND, count, path, time},
+    Git, RegistriesConf, RegistryAccess, UpdateService,
+    parse::{SECOND, count, path, time, word},
 };
 use crate::{
     model::{
@@ -79,33 +82,6 @@ fn branch(at: &At<'_>) -> Option<String> {
         );
     }
     fits.then_some(text)
-}
-
-/// Reads `listen`.
-pub(super) fn listen(top: &mut Fields<'_>) -> Vec<Listen> {
-    let Some(at) = top.get("listen") else {
-        return vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())];
-    };
-    let mut found = Vec::new();
-    let entries = at.list();
-    for entry in &entries {
-        match entry.parsed::<Listen>() {
-            Some(listen) if found.contains(&listen) => {
-                entry.error(
-                    format!("`{listen}` is there twice"),
-                    "remove one of the two",
-                );
-            }
-            listen => found.extend(listen),
-        }
-    }
-    if entries.is_empty() && at.is_empty() {
-        at.error(
-            "the daemon listens nowhere",
-            "name an address, or remove the key",
-        );
-    }
-    found
 }
 
 /// Reads `mirror_source_policies`.
@@ -234,10 +210,16 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
     let plain_http = fields.flag("plain_http");
     let skip_tls_verify = fields.flag("skip_tls_verify");
     let ca_file = path(&mut fields, "ca_file", folder);
+    let client = client(at, &mut fields, folder);
     if plain_http && (skip_tls_verify || ca_file.is_some()) {
         at.error(
             "`plain_http` has no certificate that could be checked or not",
             "remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+        );
+    } else if plain_http && client.is_some() {
+        at.error(
+            "`plain_http` shows no certificate",
+            "remove `plain_http`, or `client_cert` and `client_key`",
         );
     }
     fields.finish();
@@ -246,8 +228,42 @@ fn registry<'a>(at: &At<'a>, folder: &Path) -> Option<(At<'a>, RegistryAccess)> 
         plain_http,
         skip_tls_verify,
         ca_file,
+        client,
     };
     host_at.map(|at| (at, access))
+}
+
+/// Reads `signatures`: whether they come along, and how often they are looked for again.
+pub(super) fn signatures(fields: &mut Fields<'_>) -> (Option<bool>, Option<Duration>) {
+    let Some(mut fields) = fields.fields("signatures") else {
+        return (None, None);
+    };
+    let copy = fields.get("copy").and_then(|at| at.boolean());
+    let refresh = time(&mut fields, "refresh", SECOND);
+    fields.finish();
+    (copy, refresh)
+}
+
+/// Reads what is shown to a registry: both files or none.
+fn client(at: &At<'_>, fields: &mut Fields<'_>, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let certificate = path(fields, "client_cert", folder);
+    let key = path(fields, "client_key", folder);
+    if certificate.is_some() != key.is_some() {
+        at.error(
+            "`client_cert` and `client_key` belong together, and one is missing",
+            "name both PEM files, or neither",
+        );
+    }
+    certificate.zip(key)
+}
+
+/// Reads `registries_conf`: a file, or `none`.
+pub(super) fn registries_conf(top: &mut Fields<'_>, folder: &Path) -> RegistriesConf {
+    match word(top, "registries_conf") {
+        None => RegistriesConf::Usual,
+        Some(text) if text == "none" => RegistriesConf::None,
+        Some(text) => RegistriesConf::File(folder.join(text)),
+    }
 }
 
 /// Reads `keep`: how many plans and how many runs.

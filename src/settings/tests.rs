@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::*;
 use crate::{
-    model::policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+    model::{
+        access,
+        policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+    },
     yaml::{
         self, Severity,
         report::{Dialect, Report},
@@ -67,8 +70,11 @@ fn defaults(target: &str) -> Settings {
         state: "/var/lib/imagesetd".into(),
         output: "/var/lib/imagesetd/resources".into(),
         listen: vec![Listen::Unix("/run/imagesetd/imagesetd.sock".into())],
+        clients: Clients::default(),
         socket_group: None,
         authfile: None,
+        certs_dir: None,
+        registries_conf: RegistriesConf::Usual,
         defaults: Policy {
             target: target.parse().unwrap(),
             apply: ApplyMode::Automatic,
@@ -78,6 +84,8 @@ fn defaults(target: &str) -> Settings {
             mirror_scope: MirrorScope::Namespace,
             ignore_release_signatures: false,
             conditional_updates: false,
+            copy_signatures: true,
+            signatures_refresh: Duration::from_secs(24 * 3600),
         },
         image_sets: Vec::new(),
         mirror_source_policies: Vec::new(),
@@ -113,7 +121,48 @@ fn the_example_is_the_defaults_as_it_stands() {
 
 #[test]
 fn the_examples_keys_have_their_defaults_or_an_example() {
+    let peer = |who, rights| access::PeerRule { who, rights };
     let expected = Settings {
+        listen: vec![
+            Listen::Unix("/run/imagesetd/imagesetd.sock".into()),
+            Listen::Tcp(TcpDoor {
+                address: "0.0.0.0:7443".parse().unwrap(),
+                tls: Some(Tls {
+                    cert_file: "/etc/imagesetd/tls/tls.crt".into(),
+                    key_file: "$CREDENTIALS_DIRECTORY/tls.key".into(),
+                    client_ca_file: Some("/etc/imagesetd/tls/clients-ca.crt".into()),
+                }),
+                unnamed: None,
+                unnamed_is_said: false,
+            }),
+            Listen::Tcp(TcpDoor {
+                address: "127.0.0.1:9000".parse().unwrap(),
+                tls: None,
+                unnamed: Some(Right::Read),
+                unnamed_is_said: true,
+            }),
+        ],
+        clients: Clients {
+            tokens_file: Some("/etc/imagesetd/tokens".into()),
+            tokens: vec![access::Token {
+                name: "dashboard".parse().unwrap(),
+                rights: Right::Read,
+                hash: access::TokenHash::of("test"),
+            }],
+            certificates: vec![access::CertificateRule {
+                subject: "ansible.example.com".to_owned(),
+                rights: Right::Apply,
+            }],
+            peers: Some(vec![
+                peer(access::PeerName::User("monitoring".to_owned()), Right::Read),
+                peer(
+                    access::PeerName::Group("imagesetd".to_owned()),
+                    Right::Apply,
+                ),
+                peer(access::PeerName::Uid(1001), Right::Plan),
+                peer(access::PeerName::Gid(10), Right::Admin),
+            ]),
+        },
         git: Some(Git {
             url: "https://git.example.com/site/imagesets.git".to_owned(),
             branch: "main".to_owned(),
@@ -121,6 +170,8 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
         }),
         socket_group: Some("imagesetd".to_owned()),
         authfile: Some("/etc/imagesetd/auth.json".into()),
+        certs_dir: Some("/etc/containers/certs.d".into()),
+        registries_conf: RegistriesConf::File("/etc/containers/registries.conf".into()),
         image_sets: vec![Override {
             name: "prod/*".to_owned(),
             target: Some("registry.example.com:5000/prod".parse().unwrap()),
@@ -131,6 +182,8 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
             mirror_scope: Some(MirrorScope::Repository),
             ignore_release_signatures: Some(false),
             conditional_updates: Some(false),
+            copy_signatures: Some(true),
+            signatures_refresh: Some(Duration::from_secs(24 * 3600)),
         }],
         mirror_source_policies: vec![SourcePolicy {
             source: "quay.io/openshift-release-dev/*".to_owned(),
@@ -142,12 +195,17 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
                 plain_http: false,
                 skip_tls_verify: false,
                 ca_file: Some("/etc/imagesetd/mirror-ca.pem".into()),
+                client: Some((
+                    "/etc/imagesetd/mirror-client.pem".into(),
+                    "/etc/imagesetd/mirror-client.key".into(),
+                )),
             },
             RegistryAccess {
                 host: "lab.example.com:5000".parse().unwrap(),
                 plain_http: true,
                 skip_tls_verify: false,
                 ca_file: None,
+                client: None,
             },
         ],
         ..defaults("registry.example.com:5000/mirror")
@@ -216,10 +274,11 @@ fn the_first_override_that_says_something_wins() {
         "target: a.b/all
 max_bytes: 5
 apply: manual
+signatures: {refresh: 1h}
 image_sets:
 - {name: prod/x, refresh: 1h}
-- {name: prod/*, refresh: 2h, apply: automatic, target: a.b/prod, release_signatures: ignore}
-- {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry}
+- {name: prod/*, refresh: 2h, signatures: {refresh: 2h}, apply: automatic, target: a.b/prod, release_signatures: ignore}
+- {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry, signatures: {copy: no}}
 ",
     );
     let policy = |name: &str| settings.policy_for(&SetName(name.to_owned()));
@@ -232,11 +291,14 @@ image_sets:
         mirror_scope: MirrorScope::Registry,
         ignore_release_signatures: false,
         conditional_updates: true,
+        copy_signatures: false,
+        signatures_refresh: Duration::from_secs(3600),
     };
     let prod = Policy {
         target: "a.b/prod".parse().unwrap(),
         apply: ApplyMode::Automatic,
         refresh: Duration::from_secs(2 * 3600),
+        signatures_refresh: Duration::from_secs(2 * 3600),
         ignore_release_signatures: true,
         ..all.clone()
     };
@@ -264,6 +326,7 @@ max_bytes: 500G
 mirror_scope: name
 release_signatures: false
 conditional_updates: "true"
+signatures: {copy: "yes", refresh: 0s, store: x}
 image_sets:
 - {target: REG/x, settle: 1s}
 - []
@@ -294,7 +357,7 @@ settle: 2s
             "3:12 git.url: error: the address has a password in it, which would be seen in the list of processes; leave it to a credential helper of git",
             "3:51 git.branch: error: `-x` is not the name of a branch",
             "3:55 git.every: error: `every` is not a key that is known here; known here are `branch`, `interval` and `url`",
-            "4:10 listen[0]: error: `tcp://0.0.0.0:7443` can be reached from other machines, and TLS and authentication are not there yet; listen on `127.0.0.1` or `[::1]`, or on a Unix socket",
+            "4:10 listen[0]: error: `tcp://0.0.0.0:7443` can be reached from other machines, and without TLS that is refused; write `address` and `tls` with `cert_file` and `key_file`, or listen on `127.0.0.1` or `[::1]`, or on a Unix socket",
             "4:30 listen[1]: error: `unix://x` has no absolute path: `unix://` and a path that begins with `/` are expected",
             "4:53 listen[3]: error: `unix:///a` is there twice; remove one of the two",
             "5:8 apply: error: `automaticaly` is not a way to apply plans; did you mean `automatic`?",
@@ -304,26 +367,29 @@ settle: 2s
             "9:15 mirror_scope: error: `name` is not a scope of mirror rules; known here are `namespace`, `registry` and `repository`",
             "10:21 release_signatures: error: `false` is not what is done with signatures of releases; known here are `ignore` and `verify`",
             "11:22 conditional_updates: error: `true` or `false` is expected here, not a text in quotes; write `true` without quotes",
-            "13:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
-            "13:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures` and `target`",
-            "14:3 image_sets[1]: error: a mapping is expected here, not a list",
-            "16:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
-            "16:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",
-            "17:31 mirror_source_policies[1].policy: error: `NeverContact` is not a `mirrorSourcePolicy`; did you mean `NeverContactSource`?",
-            "18:23 update_service.ocp: error: `api.openshift.com` is not the address of an update service; write one that begins with `https://` or `http://`",
-            "20:3 registries[0]: error: `plain_http` has no certificate that could be checked or not; remove `plain_http`, or `skip_tls_verify` and `ca_file`",
-            "20:10 registries[0].host: error: `reg.lan/x` is not a registry: `host` or `host:port` is expected",
-            "22:10 registries[2].host: error: `a.lan` is there twice; make one entry of the two",
-            "23:9 settle: error: `5` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
-            "24:9 rescan: error: `4h30` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
-            "25:18 parallel_images: error: `parallel_images` is 0, and 1 to 256 is possible",
-            "26:17 parallel_blobs: error: a whole number is expected here, not a number with a fraction",
-            "27:10 retries: error: `-1` is not a number from 0 on",
-            "28:19 shutdown_timeout: error: a text is expected here, not a list",
-            "29:15 keep.plans: error: `plans` is 0, and 1 to 10000 is possible",
-            "29:18 keep.run: error: `run` is not a key that is known here; did you mean `runs`?",
-            "30:15 socket_group: error: nothing is written here; write a value, or remove the key",
-            "31:1 settle: error: `settle` is there twice, first on line 23, column 1; remove one of the two"
+            "12:20 signatures.copy: error: `true` or `false` is expected here, not a text",
+            "12:36 signatures.refresh: error: `refresh` is too short; write `1s` or more",
+            "12:40 signatures.store: error: `store` is not a key that is known here; known here are `copy` and `refresh`",
+            "14:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
+            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
+            "15:3 image_sets[1]: error: a mapping is expected here, not a list",
+            "17:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
+            "17:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",
+            "18:31 mirror_source_policies[1].policy: error: `NeverContact` is not a `mirrorSourcePolicy`; did you mean `NeverContactSource`?",
+            "19:23 update_service.ocp: error: `api.openshift.com` is not the address of an update service; write one that begins with `https://` or `http://`",
+            "21:3 registries[0]: error: `plain_http` has no certificate that could be checked or not; remove `plain_http`, or `skip_tls_verify` and `ca_file`",
+            "21:10 registries[0].host: error: `reg.lan/x` is not a registry: `host` or `host:port` is expected",
+            "23:10 registries[2].host: error: `a.lan` is there twice; make one entry of the two",
+            "24:9 settle: error: `5` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
+            "25:9 rescan: error: `4h30` is not a time: a number and `ms`, `s`, `m`, `h` or `d` is expected, for instance `30s` or `1h30m`",
+            "26:18 parallel_images: error: `parallel_images` is 0, and 1 to 256 is possible",
+            "27:17 parallel_blobs: error: a whole number is expected here, not a number with a fraction",
+            "28:10 retries: error: `-1` is not a number from 0 on",
+            "29:19 shutdown_timeout: error: a text is expected here, not a list",
+            "30:15 keep.plans: error: `plans` is 0, and 1 to 10000 is possible",
+            "30:18 keep.run: error: `run` is not a key that is known here; did you mean `runs`?",
+            "31:15 socket_group: error: nothing is written here; write a value, or remove the key",
+            "32:1 settle: error: `settle` is there twice, first on line 24, column 1; remove one of the two"
         ]
     );
 }

@@ -3,6 +3,8 @@
 //! One embedded database in the state folder, and beside it a folder of blobs that were read for planning. Losing it is safe:
 //! the mirror is asked again. All calls block for the length of a disk access; writers commit before they return.
 
+mod attached;
+
 mod catalogs;
 
 mod kept;
@@ -14,10 +16,12 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+pub use attached::Looked;
 pub use catalogs::Catalogs;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{
+    catalog::wish::Filtered,
     image::{Digest, Reference, Repository},
     manifest::Manifest,
     mirrored::{Landed, Mirrored, Position},
@@ -324,6 +328,29 @@ impl Store {
             }
         }
         write.commit().map_err(access)
+    }
+
+    /// Returns what was kept of the catalogs of an image set, where that was found out before.
+    ///
+    /// # Errors
+    ///
+    /// The state cannot be read.
+    pub fn filtered(&self, wish: &Digest) -> Result<Option<Vec<Filtered>>, Error> {
+        let bytes = self.fact(&format!("catalogs {wish}"))?;
+        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
+    }
+
+    /// Keeps what is kept of the catalogs of an image set.
+    ///
+    /// # Errors
+    ///
+    /// The state cannot be written.
+    pub fn keep_filtered(&self, wish: &Digest, filtered: &[&Filtered]) -> Result<(), Error> {
+        let value = serde_json::to_vec(filtered).map_err(|source| Error::Record {
+            what: "filtered catalog",
+            source,
+        })?;
+        self.put(FACTS, &format!("catalogs {wish}"), &value)
     }
 
     fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {

@@ -62,6 +62,11 @@ impl<'a> At<'a> {
         matches!(&self.node.value, Value::Scalar(scalar) if meaning(scalar) == Meaning::Null)
     }
 
+    /// Whether a mapping is written here, where a schema takes a word or a mapping.
+    pub fn is_mapping(&self) -> bool {
+        matches!(&self.node.value, Value::Mapping(_))
+    }
+
     /// Reads a text. An empty one is returned; a number is its own text, with a warning where oc-mirror refuses it.
     pub fn text(&self) -> Option<String> {
         let text = self.word()?;
@@ -254,10 +259,13 @@ impl<'a> Fields<'a> {
 
     #[cfg(test)]
     fn note_asked(&self, key: &str) {
-        let path: String = join(&self.at.path, key)
+        let path: String = self
+            .at
+            .path
             .chars()
             .filter(|c| !c.is_ascii_digit())
             .collect();
+        let path = join(&path, key);
         self.at.report.asked.borrow_mut().insert(path);
     }
 

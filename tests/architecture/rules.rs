@@ -112,6 +112,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tonic_health", &["grpc", "cli"]),
     ("tonic_prost", &["grpc", "cli"]),
     ("tonic_reflection", &["grpc", "cli"]),
+    ("tonic_types", &["grpc", "cli"]),
 ];
 
 /// What pure rooms may use of the outside: values and computations.

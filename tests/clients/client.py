@@ -1,9 +1,11 @@
 """A client that knows nothing of the proto files: calls what the command line names, by reflection, and prints JSON.
 
 client.py ADDRESS METHOD REQUEST: one answer a line; for a refusal {"code", "reason", "message", "details"}.
+With TLS where CA_FILE is set, a client certificate from CLIENT_CERT and CLIENT_KEY, a bearer token from TOKEN_FILE.
 """
 
 import json
+import os
 import sys
 
 import grpc
@@ -48,9 +50,32 @@ def details_of(error, pool, classes):
     return details
 
 
-def main(address, method, request):
+def read(name):
+    path = os.environ.get(name)
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def credentials():
+    tls = grpc.ssl_channel_credentials(read("CA_FILE"), read("CLIENT_KEY"), read("CLIENT_CERT"))
+    token = read("TOKEN_FILE")
+    if token is None:
+        return tls
+    bearer = grpc.access_token_call_credentials(token.decode().strip())
+    return grpc.composite_channel_credentials(tls, bearer)
+
+
+def connect(address):
+    if "CA_FILE" in os.environ:
+        return grpc.secure_channel(address, credentials())
     # For a Unix socket gRPC's core calls the host `%2Fpath%2Fof%2Fsocket`, which is no authority of HTTP: the server's HTTP/2 refuses it.
-    channel = grpc.insecure_channel(address, [("grpc.default_authority", "localhost")])
+    return grpc.insecure_channel(address, [("grpc.default_authority", "localhost")])
+
+
+def main(address, method, request):
+    channel = connect(address)
     pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     classes = message_factory.GetMessageClass
     rpc = pool.FindServiceByName(SERVICE).methods_by_name[method]

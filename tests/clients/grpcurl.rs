@@ -314,6 +314,8 @@ fn plan_of_tools(site: &Site) -> Value {
         },
         "releaseSignaturesIgnored": false, "warnings": [], "unsupported": [],
         "kinds": [{"kind": "IMAGE_KIND_ADDITIONAL", "stepCount": "2", "bytes": bytes}],
+        "attachedStepCount": "0",
+        "attached": [],
     })
 }
 
@@ -395,6 +397,7 @@ fn plan_is_made_shown_listed_and_applied() {
             "target": site.filled(&format!("MIRROR/ocp/team/{name}:v1")),
             "digest": site::tool(name).digest().to_string(), "bytes": bytes.to_string(), "blobs": "3",
             "unit": site.filled(&format!("UPSTREAM/team/{name}:v1")),
+            "attached": [], "imageMirrored": false,
         })
     };
     let [hammer, saw] = tools_bytes();
@@ -668,17 +671,45 @@ fn run_under_way_is_watched_attached_to_and_cancelled() {
             9,
             "RUN_FINISHED".into(),
             format!("run {id} is over"),
-            details(json!({"runId": id}))
+            details("RUN_FINISHED", json!({"runId": id}), &[])
         )
     );
 }
 
-fn details(fields: Value) -> Value {
-    let mut detail = json!({"@type": "type.googleapis.com/imageset.v1.ErrorDetails"});
-    for (key, value) in fields.as_object().unwrap() {
-        detail[key] = value.clone();
+/// The details of an error: its reason in the standard form, what it is about, and the fields that are at fault.
+fn details(reason: &str, about: Value, violations: &[(&str, &str)]) -> Value {
+    let typed = |name: &str, fields: Value| {
+        let mut detail = json!({"@type": format!("type.googleapis.com/{name}")});
+        for (key, value) in fields.as_object().unwrap() {
+            detail[key] = value.clone();
+        }
+        detail
+    };
+    let mut info = json!({"reason": reason, "domain": "imagesetd"});
+    for (key, value) in about.as_object().unwrap() {
+        let plain = match key.as_str() {
+            "imageSet" => "image_set",
+            "planId" => "plan_id",
+            "runId" => "run_id",
+            _ => continue,
+        };
+        info["metadata"][plain] = value.clone();
     }
-    json!([detail])
+    let mut all = vec![typed("google.rpc.ErrorInfo", info)];
+    if about != json!({}) {
+        all.push(typed("imageset.v1.ErrorDetails", about));
+    }
+    let violations: Vec<Value> = violations
+        .iter()
+        .map(|(field, description)| {
+            json!({"field": field, "description": description, "reason": reason})
+        })
+        .collect();
+    if !violations.is_empty() {
+        let fields = json!({"fieldViolations": violations});
+        all.push(typed("google.rpc.BadRequest", fields));
+    }
+    all.into()
 }
 
 #[test]
@@ -744,6 +775,9 @@ fn refusals_have_code_reason_sentence_and_details() {
     site.write("tools.yaml", &first_line);
     let directory = site.path("sets").display().to_string();
     let file = site.path("sets/prod/broken.yaml").display().to_string();
+    let in_file = format!(
+        "{file}:4:3: `additionalImagez` is not a key that is known here; did you mean `additionalImages`?"
+    );
     let says = |end: &str| format!("there is no image set {end}");
     let expected = [
         (
@@ -752,7 +786,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             5,
             "PLAN_NOT_FOUND",
             "there is no plan 77; `imagesetd plan` makes one and prints its id".to_owned(),
-            Value::Null,
+            json!({}),
+            vec![],
         ),
         (
             "GetRun",
@@ -760,7 +795,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             5,
             "RUN_NOT_FOUND",
             "there is no run 77; `imagesetd runs list` lists them".to_owned(),
-            Value::Null,
+            json!({}),
+            vec![],
         ),
         (
             "GetStatus",
@@ -768,7 +804,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             5,
             "IMAGE_SET_NOT_FOUND",
             says(&format!("tool in {directory}; did you mean tools?")),
-            Value::Null,
+            json!({}),
+            vec![],
         ),
         (
             "CreatePlan",
@@ -778,7 +815,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             format!(
                 "image set prod/broken is not valid: {file}:4:3: `additionalImagez` is not a key that is known here; `imagesetd validate` lists all problems"
             ),
-            details(json!({"imageSet": "prod/broken", "problems": [problem(&file)]})),
+            json!({"imageSet": "prod/broken", "problems": [problem(&file)]}),
+            vec![("mirror.additionalImagez", in_file.as_str())],
         ),
         (
             "ApplyPlan",
@@ -786,7 +824,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             3,
             "INVALID_REQUEST",
             "name a plan or an image set, one of them".to_owned(),
-            Value::Null,
+            json!({}),
+            vec![("plan_id", "name a plan or an image set, one of them")],
         ),
         (
             "ValidateImageSets",
@@ -795,7 +834,11 @@ fn refusals_have_code_reason_sentence_and_details() {
             "INVALID_REQUEST",
             "`../a.yaml` is not a relative path without `.` and `..`, which a file's name has to be"
                 .to_owned(),
-            Value::Null,
+            json!({}),
+            vec![(
+                "files[0].name",
+                "`../a.yaml` is not a relative path without `.` and `..`, which a file's name has to be",
+            )],
         ),
         (
             "ListPlans",
@@ -803,7 +846,8 @@ fn refusals_have_code_reason_sentence_and_details() {
             3,
             "INVALID_REQUEST",
             "the page token is none of this list, or what it stood for is gone; begin again without one".to_owned(),
-            Value::Null,
+            json!({}),
+            vec![("page_token", "the page token is none of this list, or what it stood for is gone; begin again without one")],
         ),
         (
             "RetireResources",
@@ -811,10 +855,12 @@ fn refusals_have_code_reason_sentence_and_details() {
             3,
             "INVALID_REQUEST",
             "name the image set whose rules are to be retired".to_owned(),
-            Value::Null,
+            json!({}),
+            vec![("image_set", "name the image set whose rules are to be retired")],
         ),
     ];
-    for (rpc, request, code, reason, message, details) in expected {
+    for (rpc, request, code, reason, message, about, violations) in expected {
+        let details = details(reason, about, &violations);
         for door in [&socket, &tcp] {
             assert_eq!(
                 door.refusal(rpc, &request),
@@ -831,5 +877,12 @@ fn refusals_have_code_reason_sentence_and_details() {
         )) && message.ends_with("; make a new one: `imagesetd plan tools`"),
         "{message}"
     );
-    assert_eq!(about, details(json!({"imageSet": "tools", "planId": id})));
+    assert_eq!(
+        about,
+        details(
+            "STALE_PLAN",
+            json!({"imageSet": "tools", "planId": id}),
+            &[]
+        )
+    );
 }

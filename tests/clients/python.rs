@@ -67,7 +67,14 @@ fn python_plans_applies_and_is_refused_at_both_doors() {
             (
                 &json!("FAILED_PRECONDITION"),
                 &json!("STALE_PLAN"),
-                &json!([{"imageSet": "tools", "planId": stale}])
+                &json!([
+                    {
+                        "reason": "STALE_PLAN",
+                        "domain": "imagesetd",
+                        "metadata": {"image_set": "tools", "plan_id": stale},
+                    },
+                    {"imageSet": "tools", "planId": stale},
+                ])
             )
         );
         let message = refused["message"].as_str().unwrap();

@@ -43,6 +43,7 @@ fn apply(site: &Site) -> Child {
 fn hanging_up_stops_nothing_and_calling_again_attaches() {
     let (site, commit) = half_way("apply: manual\n");
     site.until_set("app", "waiting", |set| is(set, "Waiting"));
+    assert_eq!(site.text(&["resources", "app"]), "", "nothing has landed");
     let mut first = apply(&site);
     let run = three_landed(&site);
     first.kill().unwrap();
@@ -81,6 +82,9 @@ fn hanging_up_stops_nothing_and_calling_again_attaches() {
             .len(),
         1
     );
+    let ended = site.json(&["runs", "show", id])["run"]["progress"].clone();
+    assert_eq!(ended["bytes_per_second"], 0, "{ended}");
+    assert!(ended["eta_seconds"].is_null(), "{ended}");
     let over = site.cli(&["runs", "cancel", id]);
     assert_eq!(over.code, 3, "{over:?}");
     nothing_twice(&site);

@@ -80,6 +80,14 @@ fn rules_stay_when_an_image_set_goes_away_until_they_are_retired() {
     assert!(site.mirrored("one/a", "1").is_some(), "content stays");
     let unknown = site.cli(&["resources", "retire", "nobody", "--dry-run"]);
     assert_ne!(unknown.code, 0, "{unknown:?}");
+
+    for arguments in [&["resources", "twoo"][..], &["resources", "list", "twoo"]] {
+        let unknown = site.cli(arguments);
+        assert_eq!(unknown.code, 3, "{unknown:?}");
+        assert!(unknown.stderr.contains("did you mean two?"), "{unknown:?}");
+    }
+    let forgotten = site.cli(&["resources", "one"]);
+    assert_eq!(forgotten.code, 3, "{forgotten:?}");
 }
 
 #[test]

@@ -66,6 +66,63 @@ fn settings_of_init_start_and_a_commit_is_mirrored() {
 }
 
 #[test]
+fn waiting_says_for_what_and_ends_where_nothing_can_come() {
+    let mut site = Site::new();
+    let images = site.publish_simple(&["team/a"]);
+    let repo = site.repo();
+    let commit = repo.commit(&[("prod/app.yaml", &image_set(&images))]);
+    let nobody = site.cli(&["status", "prod/app", "--wait", "ready", "--timeout", "1s"]);
+    assert_eq!(nobody.code, 5, "{nobody:?}");
+    let told = nobody
+        .stderr
+        .matches("waiting: no daemon answers at")
+        .count();
+    assert_eq!(told, 1, "{nobody:?}");
+
+    // It may come later; a misspelt name never does.
+    let mut waiting = site.command(&["status", "prod/app", "--wait", "ready"]);
+    let waiting = waiting
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    site.start("");
+    let waited = waiting.wait_with_output().unwrap();
+    let stderr = String::from_utf8(waited.stderr).unwrap();
+    assert_eq!(waited.status.code(), Some(0), "{stderr}");
+    for revision in [&[][..], &["--revision", &commit]] {
+        let line = [&["status", "prod/ap", "--wait", "ready"][..], revision].concat();
+        let misspelt = site.cli(&line);
+        assert_eq!(misspelt.code, 3, "{misspelt:?}");
+        assert!(
+            misspelt
+                .stderr
+                .contains("Waiting until image set prod/ap is ready")
+                && misspelt.stderr.contains("did you mean prod/app?"),
+            "{misspelt:?}"
+        );
+    }
+    // With a later commit it may.
+    let later = "0123456789";
+    let line = [
+        "status",
+        "prod/ap",
+        "--wait",
+        "ready",
+        "--revision",
+        later,
+        "--timeout",
+        "2s",
+    ];
+    let late = site.cli(&line);
+    assert_eq!(late.code, 3, "{late:?}");
+    assert!(late.stderr.contains("The time ran out"), "{late:?}");
+    repo.commit(&[("prod/new.yaml", &image_set(&images))]);
+    let line = ["status", "prod/new", "--wait", "ready", "--timeout", "20s"];
+    let found = site.cli(&line);
+    assert_eq!(found.code, 0, "{found:?}");
+}
+
+#[test]
 fn a_second_daemon_is_refused_by_the_socket_and_by_the_state() {
     let mut site = Site::new();
     site.repo();

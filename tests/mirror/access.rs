@@ -1,4 +1,4 @@
-//! A mirror that asks who is there.
+//! Registries that ask who is there.
 
 use std::{
     fs,
@@ -73,6 +73,22 @@ fn wrong_password_is_told_with_the_registry_and_the_remedy_and_without_the_passw
         "{told}"
     );
     assert_secret(&site, &format!("{ended:?}"), wrong);
+}
+
+#[test]
+fn upstream_that_wants_a_login_is_told_by_the_exit() {
+    let options = Options {
+        password: true,
+        ..Options::default()
+    };
+    let site = Site {
+        upstream: Registry::start(Kind::Debian, options),
+        ..Site::new()
+    };
+    site.additional(&["team/app:1"]);
+    let ended = site.once(&[]);
+    assert_eq!(ended.code, 4, "{ended:#?}");
+    ended.says(&[site.upstream.address(), "team/app:1"]);
 }
 
 #[test]

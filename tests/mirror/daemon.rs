@@ -71,6 +71,15 @@ impl<'a> Daemon<'a> {
         })
     }
 
+    /// Asks for a plan.
+    pub(crate) fn plan(&self, more: &[&str]) -> Value {
+        let mut arguments = vec!["plan", "set", "--output", "json"];
+        arguments.extend(more);
+        let ended = self.ask(&arguments);
+        let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+        answer["plans"][0].clone()
+    }
+
     fn newest(&self) -> Option<Value> {
         let ended = self.ask(&["plan", "set", "--output", "json"]);
         let answer: Value = serde_json::from_str(&ended.stdout).ok()?;

@@ -49,6 +49,59 @@ fn tag_that_is_not_there_is_named_and_the_rest_lands() {
 }
 
 #[test]
+fn exit_says_what_stands_in_the_way_where_nothing_can_be_mirrored() {
+    let mut site = Site::new();
+    let app = Image::simple("app");
+    site.publish(&[Placed::tagged("team/app", "1", &app)]);
+    site.additional(&["team/never:1", "team/never:2"]);
+    let ended = site.once(&[]);
+    assert_eq!(ended.code, 3, "{ended:#?}");
+
+    // By digest too: then it is a manifest that cannot be read.
+    site.upstream.stop();
+    let by_digest = format!("team/app@{}", app.digest());
+    for images in [
+        &["team/app:1"][..],
+        &[&by_digest],
+        &["team/app:1", &by_digest],
+    ] {
+        site.additional(images);
+        let ended = site.once(&["--retry-times=0"]);
+        assert_eq!(ended.code, 5, "{images:?} {ended:#?}");
+    }
+}
+
+#[test]
+fn upstream_that_is_down_leaves_a_part_where_something_is_mirrored_already() {
+    let mut site = Site::new();
+    let [old, new] = ["old", "new"].map(Image::simple);
+    site.publish(&[
+        Placed::tagged("team/old", "1", &old),
+        Placed::tagged("team/new", "1", &new),
+    ]);
+    let by_digest = format!("team/old@{}", old.digest());
+    site.additional(&[&by_digest]);
+    site.done(&[]);
+    site.upstream.stop();
+    site.additional(&[&by_digest, "team/new:1"]);
+    let ended = site.once(&["--retry-times=0"]);
+    assert_eq!(ended.code, 6, "{ended:#?}");
+}
+
+#[test]
+fn update_service_that_is_down_is_no_fault_of_the_image_set() {
+    let site = Site::new();
+    site.channel("4.16.1", "4.16.1");
+    let nobody = site.mirror.address();
+    let asked = format!("--update-url=http://{nobody}/graph");
+    // A registry that knows no such path.
+    let ended = site.once(&[&asked, "--retry-times=0"]);
+    assert_eq!(ended.code, 3, "{ended:#?}");
+    let ended = site.once(&["--update-url=http://127.0.0.1:9/graph", "--retry-times=0"]);
+    assert_eq!(ended.code, 5, "{ended:#?}");
+}
+
+#[test]
 fn tag_that_went_away_upstream_keeps_what_was_mirrored_of_it() {
     let site = Site::new();
     let [stays, goes] = ["stays", "goes"].map(Image::simple);

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::{
     fixture::{image::Image, place::Placed},
     site::{Ended, FEW, PREFIX, Site, Updates, program, written},
@@ -86,6 +88,61 @@ fn dry_run_changes_nothing() {
     site.done(&[&updates.option()]);
     assert_eq!(site.upstream.requests().blobs_twice(), [""; 0]);
     site.assert_release(&release, &FEW);
+}
+
+#[test]
+fn json_is_one_document_with_plans_runs_and_what_was_written() {
+    let site = Site::new();
+    let image = Image::simple("app");
+    site.publish(&[Placed::tagged("team/app", "1", &image)]);
+    site.additional(&["team/app:1", "team/never:1"]);
+    let round = |more: &[&str]| -> (i32, Value) {
+        let ended = site.once(&[&["--output", "json"], more].concat());
+        let document = serde_json::from_str(&ended.stdout);
+        (
+            ended.code,
+            document.unwrap_or_else(|e| panic!("{e}: {ended:#?}")),
+        )
+    };
+    let (code, planned) = round(&["--dry-run"]);
+    assert_eq!((code, &planned["schema"]), (6, &json!(1)));
+    let plan = &planned["plans"][0];
+    let unresolved = &plan["unresolved"][0];
+    assert_eq!(
+        (
+            &plan["image_set"],
+            &plan["step_count"],
+            &unresolved["cause"]
+        ),
+        (&json!("set"), &json!(1), &json!("other"))
+    );
+    let empty = json!([]);
+    for field in ["runs", "written", "unplanned", "problems"] {
+        assert_eq!(planned[field], empty, "{field}");
+    }
+
+    let (code, done) = round(&[]);
+    assert_eq!((code, &done["plans"][0]["id"]), (6, &plan["id"]));
+    let run = &done["runs"][0];
+    assert_eq!(
+        (
+            &run["plan_id"],
+            &run["state"],
+            &run["progress"]["images_done"]
+        ),
+        (&plan["id"], &json!("succeeded"), &json!(1))
+    );
+    let file = site.path("resources/itms-set-additional.yaml");
+    assert_eq!(done["written"], json!([file]));
+
+    // What is wrong with a file is in the document too, and an order that cannot be is an error document.
+    site.image_set("additionalImage: []");
+    let (code, broken) = round(&[]);
+    assert_eq!(code, 3);
+    assert_eq!(broken["unplanned"][0]["reason"], "ImageSetInvalid");
+    assert_eq!(broken["problems"][0]["line"], 4);
+    let (code, refused) = round(&["--v1"]);
+    assert_eq!((code, &refused["error"]["code"]), (2, &json!("USAGE")));
 }
 
 #[test]

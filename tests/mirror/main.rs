@@ -12,6 +12,10 @@ mod site;
 
 mod daemon;
 
+mod facade;
+
+mod attached;
+
 mod releases;
 
 mod bytes;
@@ -23,6 +27,8 @@ mod sharing;
 mod platforms;
 
 mod additional;
+
+mod operators;
 
 mod failures;
 

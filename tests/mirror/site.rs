@@ -47,6 +47,8 @@ pub(crate) const FEW: [&str; 6] = [
 pub(crate) struct Site {
     pub(crate) upstream: Registry,
     pub(crate) mirror: Registry,
+    /// Where the mirror is reached, if not at its own address.
+    pub(crate) door: Option<String>,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -60,6 +62,7 @@ impl Site {
         Site {
             upstream: Registry::debian(),
             mirror,
+            door: None,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -115,11 +118,12 @@ impl Site {
     /// The command that a person would type, not started yet.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
         let mut command = program();
+        let mirror = self.door.as_deref().unwrap_or(self.mirror.address());
         command
             .arg("once")
             .arg("--config")
             .arg(self.path("set.yaml"))
-            .args(["--to", &format!("{}/{PREFIX}", self.mirror.address())])
+            .args(["--to", &format!("{mirror}/{PREFIX}")])
             .arg("--state")
             .arg(self.path("state"))
             .arg("--resources")

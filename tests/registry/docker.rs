@@ -1,6 +1,7 @@
 //! Debian's `docker-registry` on a port of its own.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -10,10 +11,25 @@ use std::{
 pub(crate) struct Docker {
     pub(crate) host: String,
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Docker {
+    /// Returns `METHOD /path HTTP/version` of what it was asked, once there are so many.
+    pub(crate) fn asked(&self, least: usize) -> Vec<String> {
+        loop {
+            let text = std::fs::read_to_string(self.folder.path().join("access")).unwrap();
+            let lines = text
+                .lines()
+                .filter_map(|l| Some(l.split('"').nth(1)?.to_owned()));
+            let lines: Vec<_> = lines.collect();
+            if lines.len() >= least {
+                return lines;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Without TLS and without authentication.
     pub(crate) fn start() -> Self {
         Docker::with(|_| String::new())
@@ -35,7 +51,7 @@ impl Docker {
             .arg("serve")
             .arg(&config)
             .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
+            .stdout(File::create(path.join("access")).unwrap())
             .stderr(Stdio::piped())
             .spawn()
             .expect("docker-registry is installed");
@@ -54,7 +70,7 @@ impl Docker {
         Docker {
             host,
             child,
-            _folder: folder,
+            folder,
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, http::Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use imagesetd::{
     model::{image::Digest, manifest::MAX_MANIFEST_BYTES},
     registry::{Begun, Error, Fault, Options, Problem, Selector, Timeouts},
@@ -21,6 +21,31 @@ use crate::{
     scripted::{Scripted, Seen, answer},
     shown, tag,
 };
+
+/// How long nothing may come in tests of slow servers: twenty times what lies between two pieces, so that a busy machine makes
+/// none of them silent.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Pieces of one byte that take longer altogether than [`IDLE`].
+const SLOW: usize = 23;
+
+fn slow() -> impl stream::Stream<Item = Bytes> + Send + 'static {
+    stream::unfold(0, |n| async move {
+        tokio::time::sleep(IDLE / 20).await;
+        (n < SLOW).then(|| (Bytes::from_static(b"x"), n + 1))
+    })
+}
+
+/// A client for which silence begins after this long.
+fn patient_for(idle: Duration) -> imagesetd::registry::Client {
+    client(Options {
+        timeouts: Timeouts {
+            idle,
+            ..Timeouts::default()
+        },
+        ..plain()
+    })
+}
 
 /// A body of these pieces, then, where `breaks`, an end in mid-air.
 fn body(parts: &[&[u8]], breaks: bool) -> Body {
@@ -396,29 +421,21 @@ async fn every_call_to_a_healthy_registry_is_one_request() {
 
 #[tokio::test]
 async fn a_silent_registry_is_given_up_while_one_that_is_slow_is_not() {
-    let server = serving(|seen| {
-        let slow = stream::unfold(0, |n| async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            (n < 10).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"x")), n + 1))
-        });
-        match seen.line.contains("/silent/") {
-            true => answer(
-                200,
-                &[],
-                Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()),
-            ),
-            false => answer(200, &[], Body::from_stream(slow)),
-        }
+    let server = serving(|seen| match seen.line.contains("/silent/") {
+        true => answer(
+            200,
+            &[],
+            Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()),
+        ),
+        false => answer(
+            200,
+            &[],
+            Body::from_stream(slow().map(Ok::<_, std::io::Error>)),
+        ),
     })
     .await;
-    let client = client(Options {
-        timeouts: Timeouts {
-            idle: Duration::from_millis(700),
-            ..Timeouts::default()
-        },
-        ..plain()
-    });
-    let (_, error) = read(&client, &repository(&server.host, "silent/a"), &blob(b"x")).await;
+    let hasty = patient_for(Duration::from_millis(100));
+    let (_, error) = read(&hasty, &repository(&server.host, "silent/a"), &blob(b"x")).await;
     let error = error.unwrap();
     assert!(
         matches!(
@@ -431,14 +448,14 @@ async fn a_silent_registry_is_given_up_while_one_that_is_slow_is_not() {
         "{error:?}"
     );
     assert!(error.is_transient());
-    // A second altogether, but never longer than a tenth without a byte.
+    // Longer altogether, but never for long without a byte.
     let (bytes, error) = read(
-        &client,
+        &patient_for(IDLE),
         &repository(&server.host, "slow/a"),
-        &blob(b"xxxxxxxxxx"),
+        &blob(&[b'x'; SLOW]),
     )
     .await;
-    assert!(error.is_none() && bytes.len() == 10, "{error:?}");
+    assert!(error.is_none() && bytes.len() == SLOW, "{error:?}");
 }
 
 #[tokio::test]
@@ -450,7 +467,7 @@ async fn an_upload_that_nobody_takes_is_given_up() {
         answer(202, &[("location", &location)], "")
     })
     .await;
-    let client = client(Options {
+    let hasty = client(Options {
         timeouts: Timeouts {
             idle: Duration::from_millis(50),
             commit: Duration::from_millis(50),
@@ -459,11 +476,13 @@ async fn an_upload_that_nobody_takes_is_given_up() {
         ..plain()
     });
     let a = repository(&server.host, "a");
-    let Begun::Upload(upload) = client.begin_upload(&a, None).await.unwrap() else {
+    // The beginning is answered, however late.
+    let begun = client(plain()).begin_upload(&a, None).await.unwrap();
+    let Begun::Upload(upload) = begun else {
         panic!("nothing was to be mounted");
     };
     let big = vec![0; 32 << 20];
-    let error = client
+    let error = hasty
         .upload(upload, &blob(&big), pieces(&big, 1 << 20))
         .await
         .unwrap_err();
@@ -490,7 +509,7 @@ async fn an_upload_that_waits_for_its_turn_is_not_silent() {
     let client = client(Options {
         requests_per_host: 1,
         timeouts: Timeouts {
-            idle: Duration::from_millis(300),
+            idle: IDLE,
             ..Timeouts::default()
         },
         ..plain()
@@ -500,11 +519,8 @@ async fn an_upload_that_waits_for_its_turn_is_not_silent() {
         let Begun::Upload(upload) = client.begin_upload(&a, None).await.unwrap() else {
             panic!("nothing was to be mounted");
         };
-        let slow = stream::unfold(0, |n| async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            (n < 12).then(|| (Ok(Bytes::from_static(b"x")), n + 1))
-        });
-        client.upload(upload, &blob(b"xxxxxxxxxxxx"), slow).await
+        let body = slow().map(Ok);
+        client.upload(upload, &blob(&[b'x'; SLOW]), body).await
     };
     let (one, other) = tokio::join!(upload(), upload());
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
@@ -559,4 +575,35 @@ async fn a_closed_port_is_a_sentence_with_a_remedy() {
         )
     );
     assert!(error.is_transient() && std::error::Error::source(&error).is_some());
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_be_moved_is_pushed_where_it_is_so_already() {
+    let image = manifest(b"{}", &[]);
+    let there = image.digest.clone();
+    let server = Scripted::start(move |seen: &Seen, _: &str| match &seen.line {
+        line if line.starts_with("PUT") => answer(
+            400,
+            &[],
+            r#"{"errors":[{"code":"ImageTagAlreadyExistsException","message":"the tag is immutable"}]}"#,
+        ),
+        line if line.ends_with("/v1") => {
+            answer(200, &[("docker-content-digest", &there.to_string())], "")
+        }
+        _ => answer(200, &[("docker-content-digest", &Digest::of(b"x").to_string())], ""),
+    })
+    .await;
+    let (client, a) = (client(plain()), repository(&server.host, "a"));
+    client.put_manifest(&a, &tag("v1"), &image).await.unwrap();
+    let error = client
+        .put_manifest(&a, &tag("v2"), &image)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("the tag names something else there and may not be moved: let the registry move it, or choose another `targetTag`"),
+        "{error}"
+    );
+    assert!(!error.is_authentication() && !error.is_transient());
 }

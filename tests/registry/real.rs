@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use imagesetd::registry::{Access, Begun, Options, Problem};
+use imagesetd::registry::{Access, Begun, CertFolders, Options, Problem};
 
 use crate::{
     access, blob, client, credentials, docker::Docker, index, manifest, pieces, plain, push, read,
@@ -279,4 +279,53 @@ async fn a_blob_of_another_length_is_refused_before_it_is_read() {
         })
     );
     assert!(bytes.is_empty() && wrong, "{error:?}");
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_when_they_change() {
+    let server = Docker::with_tls();
+    let a = repository(&server.host, "a");
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join(&server.host);
+    let client = client(Options {
+        certs: CertFolders::ByHost(vec![folder.path().to_owned()]),
+        retries: 0,
+        ..Options::default()
+    });
+    assert!(client.tags(&a).await.is_err());
+    let ca = format!("{}/tests/fixtures/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(&ca, own.join("ca.crt")).unwrap();
+    assert_eq!(client.tags(&a).await.unwrap(), None);
+    // In the middle of a rewrite.
+    std::fs::write(own.join("ca.crt"), "-----BEGIN CERT").unwrap();
+    assert_eq!(client.tags(&a).await.unwrap(), None);
+    std::fs::remove_file(own.join("ca.crt")).unwrap();
+    assert!(client.tags(&a).await.is_err());
+}
+
+#[tokio::test]
+async fn small_requests_share_a_connection_and_blobs_have_their_own() {
+    let server = Docker::with_tls();
+    let (client, a) = (
+        client(Options {
+            default_access: Access {
+                skip_tls_verify: true,
+                ..Access::default()
+            },
+            ..Options::default()
+        }),
+        repository(&server.host, "a"),
+    );
+    push(&client, &a, b"layer").await;
+    assert_eq!(read(&client, &a, &blob(b"layer")).await.0, b"layer");
+    let asked = server.asked(3);
+    let protocol = |method: &str| {
+        let of_method = asked.iter().find(|l| l.starts_with(method)).unwrap();
+        of_method.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(
+        [protocol("POST"), protocol("PUT"), protocol("GET")],
+        ["HTTP/2.0", "HTTP/1.1", "HTTP/1.1"]
+    );
 }

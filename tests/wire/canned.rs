@@ -157,6 +157,9 @@ impl MirrorService for Canned {
             let message = format!("plan {plan_id} is stale: plan again");
             return Err(refusal(Code::FailedPrecondition, "STALE_PLAN", message));
         }
+        if image_set == "thinking" {
+            std::future::pending::<()>().await;
+        }
         let event = |event| {
             Ok(v1::ApplyPlanResponse {
                 event: Some(v1::RunEvent { event: Some(event) }),

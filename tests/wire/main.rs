@@ -7,19 +7,30 @@
 mod canned;
 mod reflection;
 
+#[path = "../support/tool.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
+mod tool;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
+    sync::Arc,
 };
 
 use imagesetd::grpc::{
+    access::{Access, Rules},
+    door::Door,
     listen,
-    server::{Door, serve},
+    server::serve,
 };
+use imagesetd::model::access::Right;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use canned::Canned;
 
@@ -27,6 +38,7 @@ use canned::Canned;
 struct Server {
     folder: tempfile::TempDir,
     tcp: SocketAddr,
+    stopping: CancellationToken,
     _socket: listen::Socket,
 }
 
@@ -36,13 +48,24 @@ impl Server {
         let (unix, socket) = listen::unix(&folder.path().join("s.sock"), None)
             .await
             .unwrap();
-        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let tcp = listen::tcp("127.0.0.1:0".parse().unwrap(), false)
+            .await
+            .unwrap();
         let address = tcp.local_addr().unwrap();
-        let doors = vec![Door::Unix(unix), Door::Tcp(tcp)];
-        tokio::spawn(serve(Canned, doors, CancellationToken::new()));
+        let tcp = Door::Tcp {
+            listener: tcp,
+            keys: None,
+            unnamed: Some(Right::Admin),
+        };
+        let doors = vec![Door::Unix(unix), tcp];
+        let access = Arc::new(Access::load(Rules::default()).unwrap());
+        let stopping = CancellationToken::new();
+        let never = CancellationToken::new();
+        tokio::spawn(serve(Canned, doors, access, never, stopping.clone()));
         Server {
             folder,
             tcp: address,
+            stopping,
             _socket: socket,
         }
     }
@@ -136,6 +159,20 @@ async fn when_the_time_runs_out_the_document_is_the_run_that_goes_on() {
 }
 
 #[tokio::test]
+async fn time_counts_while_the_daemon_plans_and_then_no_run_goes_on() {
+    let server = Server::start().await;
+    let output = imagesetd(&server, "apply thinking --timeout 300ms --output json").await;
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(
+        document(&output)["error"],
+        json!({
+            "code": "TIMED_OUT", "grpc_code": "DEADLINE_EXCEEDED", "details": {},
+            "message": "the time ran out while the daemon was planning, and no run has begun; call again with more time",
+        })
+    );
+}
+
+#[tokio::test]
 async fn detaching_leaves_the_run_to_the_daemon() {
     let server = Server::start().await;
     let output = imagesetd(&server, "apply endless --detach -o json").await;
@@ -215,6 +252,29 @@ async fn tcp_answers_as_the_socket_does() {
 }
 
 #[tokio::test]
+async fn health_says_that_the_daemon_is_stopping_while_it_still_answers() {
+    let server = Server::start().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", server.tcp));
+    let mut health = HealthClient::new(channel.unwrap().connect().await.unwrap());
+    let mut watched = Vec::new();
+    for service in ["", "imageset.v1.MirrorService"] {
+        let service = service.to_owned();
+        let told = health.watch(HealthCheckRequest { service }).await.unwrap();
+        let mut told = told.into_inner();
+        let now = told.message().await.unwrap().unwrap();
+        assert_eq!(now.status(), ServingStatus::Serving);
+        watched.push(told);
+    }
+    server.stopping.cancel();
+    for mut told in watched {
+        let now = told.message().await.unwrap().unwrap();
+        assert_eq!(now.status(), ServingStatus::NotServing);
+    }
+    let output = at(&format!("http://{}", server.tcp), "version -o json").await;
+    assert_eq!(document(&output)["daemon"], json!({"version": "9.9.9"}));
+}
+
+#[tokio::test]
 async fn no_daemon_is_unavailable_and_a_wrong_word_is_usage() {
     let output = at("unix:///nowhere/x.sock", "status -o json").await;
     assert_eq!(
@@ -232,6 +292,9 @@ async fn no_daemon_is_unavailable_and_a_wrong_word_is_usage() {
         ),
         (Some(2), json!("USAGE"))
     );
+    let message = document(&output)["error"]["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(message.starts_with("unrecognized subcommand"), "{message}");
 }
 
 #[tokio::test]

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use crate::{
     cli::failure::{Exit, Failure},
-    daemon,
+    daemon::{self, Sides},
     model::facts::Failure as Unread,
     reconcile::catalogs::{Origin, Reader},
+    settings::{self, Settings},
 };
 
 /// Looks at operator catalogs.
@@ -42,15 +43,30 @@ struct Reaching {
     /// Whether certificates are checked; with `false` plain HTTP is tried too
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     src_tls_verify: bool,
+    /// Folder of certificates for all registries
+    #[arg(long, value_name = "DIR")]
+    src_cert_dir: Option<PathBuf>,
 }
 
 impl Reaching {
     fn reader(&self) -> Result<Reader, Failure> {
-        let source = daemon::source(self.authfile.clone(), self.src_tls_verify);
-        let source =
-            source.map_err(|e| Failure::precondition("NotStarted", crate::model::sentence(&e)))?;
+        let mut sides = Sides::verified(self.src_tls_verify, true);
+        sides.source.cert_dir.clone_from(&self.src_cert_dir);
+        let source = daemon::source(&self.settings()?, &sides)
+            .map_err(|error| Failure::precondition("NotStarted", crate::model::sentence(&error)))?;
         Reader::new(source, self.state.as_deref())
-            .map_err(|e| Failure::precondition("StateUnavailable", e.to_string()))
+            .map_err(|error| Failure::precondition("StateUnavailable", error.to_string()))
+    }
+
+    /// The settings that a file with nothing in it would have; nothing is mirrored anywhere.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let parsed = settings::parse("catalog", "target: \"localhost/nowhere\"\n");
+        let (mut settings, _) = parsed.map_err(|problems| {
+            let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
+            Failure::usage(messages.join("; "))
+        })?;
+        settings.authfile.clone_from(&self.authfile);
+        Ok(settings)
     }
 }
 

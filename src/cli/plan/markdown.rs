@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::{
-    cli::{diff, plan::text as plain, text},
+    cli::{diff, plan::text as plain, problems, text},
     grpc::v1::{Change, CreatePlanResponse, DocumentChange, Plan, Problem, Severity},
 };
 
@@ -35,10 +35,14 @@ fn problem(problem: &Problem) -> String {
     } else {
         ":warning:"
     };
-    let place = format!("`{}:{}:{}`", problem.file, problem.line, problem.column);
+    let said = match problem.hint.as_str() {
+        "" => problem.message.clone(),
+        hint => format!("{}; {hint}", problem.message),
+    };
     format!(
-        "- {mark} {place} {}\n",
-        escape(format!("{} {}", problem.message, problem.hint).trim())
+        "- {mark} `{}`: {}\n",
+        problems::place(problem),
+        escape(&said)
     )
 }
 
@@ -46,13 +50,14 @@ fn plan(plan: &Plan) -> String {
     let mut text = format!("### {}\n\n", escape(&plan.image_set));
     text += &match plan.step_count {
         0 => format!(
-            "Nothing to copy: {} of {} are mirrored.\n",
+            "Nothing to copy: {} of {} {} mirrored.\n",
             plan.unchanged_count,
-            text::count(plan.wanted_count, "image")
+            text::count(plan.wanted_count, "image"),
+            plain::are(plan.wanted_count)
         ),
         steps => format!(
             "**{}** to copy, **{}** to download.\n",
-            text::count(steps, "image"),
+            text::count(steps.saturating_sub(plan.attached_step_count), "image"),
             text::bytes(plan.bytes)
         ),
     };
@@ -66,6 +71,9 @@ fn plan(plan: &Plan) -> String {
                 text::bytes(kind.bytes)
             );
         }
+    }
+    if let Some(attached) = plain::attached(plan) {
+        text += &format!("\n{attached}.\n");
     }
     if let Some(impact) = &plan.node_impact {
         text += &format!("\n**Nodes:** {}\n", escape(&plain::impact_line(impact)));
@@ -209,7 +217,7 @@ mod tests {
         assert_eq!(
             self::answer(&answer),
             "\
-- :warning: `a.yaml:3:1` `chanels` is unknown did you mean `channels`?
+- :warning: `a.yaml:3:1`: `chanels` is unknown; did you mean `channels`?
 ### :x: b cannot be planned
 
 b.yaml has 1 error
@@ -223,6 +231,8 @@ b.yaml has 1 error
 | release components | 187 | 17.9 GiB |
 | releases | 1 | 300 MiB |
 | additional images | 1 | 12.0 MiB |
+
+190 signatures to copy with them.
 
 **Nodes:** drained one after another (against these documents only)
 - quay.io/a gains its first tag rule
@@ -265,6 +275,22 @@ b.yaml has 1 error
 
 "
         );
+    }
+
+    #[test]
+    fn one_image_is_and_a_problem_without_a_place_has_none() {
+        let one = Plan {
+            wanted_count: 1,
+            unchanged_count: 1,
+            ..Plan::default()
+        };
+        assert!(plan(&one).contains("Nothing to copy: 1 of 1 image is mirrored.\n"));
+        let whole = Problem {
+            file: "a.yaml".to_owned(),
+            message: "it is too large".to_owned(),
+            ..Problem::default()
+        };
+        assert_eq!(problem(&whole), "- :warning: `a.yaml`: it is too large\n");
     }
 
     #[test]

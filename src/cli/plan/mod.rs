@@ -44,7 +44,7 @@ struct Create {
     /// Image set to plan; all of the watched directory where none is named
     #[arg(value_name = "SET")]
     set: Option<String>,
-    /// Look tags and channels up again upstream
+    /// Look tags, channels, signatures and referrers up again upstream
     #[arg(long)]
     refresh: bool,
     /// Plan these files, or all below this folder, instead of the watched directory's; such plans are shown and never applied
@@ -307,6 +307,7 @@ fn example() -> Plan {
             subject: "quay.io/gone:1".to_owned(),
             reason: "quay.io says that it has no such tag; take it out of the image set".to_owned(),
             transient: false,
+            cause: crate::grpc::v1::UnresolvedCause::Other.into(),
         }],
         conditional_updates: vec![ConditionalUpdate {
             from: "4.13.0".to_owned(),
@@ -336,5 +337,7 @@ fn example() -> Plan {
             kind(ImageKind::Release, 1, 314_572_800),
             kind(ImageKind::Additional, 1, 12_582_912),
         ],
+        attached_step_count: 0,
+        attached: vec![AttachedCount { kind: AttachedKind::Signature.into(), count: 190 }],
     }
 }

@@ -1,9 +1,12 @@
 //! A plan as people read it.
 
+use std::collections::BTreeMap;
+
 use crate::{
     cli::{diff, text},
     grpc::v1::{
-        Change, DocumentChange, Freshness, ImageKind, NodeImpact, PendingReason, Plan, PlanStep,
+        AttachedCount, AttachedKind, Change, DocumentChange, Freshness, ImageKind, NodeImpact,
+        PendingReason, Plan, PlanStep,
     },
 };
 
@@ -74,6 +77,8 @@ pub fn preview(plan: &Plan, short: &str) -> String {
 }
 
 fn images(plan: &Plan) -> String {
+    let mirrored = plan.unchanged_count + plan.attached_step_count;
+    let copied = plan.step_count.saturating_sub(plan.attached_step_count);
     let mut text = match plan.step_count {
         0 => format!(
             "\n  Nothing to copy: {} of {} {} mirrored\n",
@@ -81,10 +86,12 @@ fn images(plan: &Plan) -> String {
             text::count(plan.wanted_count, "image"),
             are(plan.wanted_count)
         ),
-        steps => format!(
-            "\n  {} to copy, {} of {} {} mirrored already\n",
-            text::count(steps, "image"),
-            plan.unchanged_count,
+        _ => format!(
+            "\n  {} to copy, {mirrored} of {} {} mirrored already\n",
+            match copied {
+                0 => "No image".to_owned(),
+                copied => text::count(copied, "image"),
+            },
             plan.wanted_count,
             are(plan.wanted_count)
         ),
@@ -102,6 +109,9 @@ fn images(plan: &Plan) -> String {
         })
         .collect();
     text += &text::table(&kinds);
+    if let Some(attached) = attached(plan) {
+        text += &format!("  {attached}\n");
+    }
     if plan.step_count > 0 {
         text += &format!("  {} to download", text::bytes(plan.bytes));
         if plan.bytes_present > 0 {
@@ -112,7 +122,40 @@ fn images(plan: &Plan) -> String {
     text
 }
 
-fn are(number: u64) -> &'static str {
+/// Says what is copied of signatures and referrers, and of what; nothing where none are.
+pub fn attached(plan: &Plan) -> Option<String> {
+    let counted = counted(plan.attached.iter())?;
+    let mirrored = plan.attached_step_count;
+    let of = text::count(mirrored, "image");
+    Some(match plan.step_count.saturating_sub(mirrored) {
+        0 => format!("{counted} to copy, of {of} mirrored already"),
+        _ if mirrored > 0 => format!("{counted} to copy, also of {of} mirrored already"),
+        _ => format!("{counted} to copy with them"),
+    })
+}
+
+/// Counts signatures and referrers in words.
+fn counted<'a>(counts: impl Iterator<Item = &'a AttachedCount>) -> Option<String> {
+    let words: Vec<String> = counts
+        .map(|count| text::count(count.count, attached_name(count.kind())))
+        .collect();
+    match words.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first @ .., last] => Some(format!("{} and {last}", first.join(", "))),
+    }
+}
+
+fn attached_name(kind: AttachedKind) -> &'static str {
+    match kind {
+        AttachedKind::Signature => "signature",
+        AttachedKind::Attestation => "attestation",
+        AttachedKind::Sbom => "SBOM",
+        AttachedKind::Referrer | AttachedKind::Unspecified => "referrer",
+    }
+}
+
+pub(super) fn are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
@@ -123,6 +166,8 @@ pub fn kind_name(kind: ImageKind) -> &'static str {
         ImageKind::Release => "releases",
         ImageKind::ReleaseComponent => "release components",
         ImageKind::Additional => "additional images",
+        ImageKind::Bundle => "operator images",
+        ImageKind::Catalog => "operator catalogs",
     }
 }
 
@@ -265,11 +310,27 @@ pub fn steps(steps: &[PlanStep]) -> String {
                 text::bytes(step.bytes),
                 step.source.clone(),
                 "->".to_owned(),
-                step.target.clone(),
+                step.target.clone() + &step_attached(step),
             ]
         })
         .collect();
     text::table(&rows)
+}
+
+fn step_attached(step: &PlanStep) -> String {
+    let mut counts = BTreeMap::<i32, u64>::new();
+    for attached in &step.attached {
+        *counts.entry(attached.kind).or_default() += 1;
+    }
+    let counts: Vec<AttachedCount> = counts
+        .into_iter()
+        .map(|(kind, count)| AttachedCount { kind, count })
+        .collect();
+    match (counted(counts.iter()), step.image_mirrored) {
+        (None, _) => String::new(),
+        (Some(counted), true) => format!(", only {counted}"),
+        (Some(counted), false) => format!(" with {counted}"),
+    }
 }
 
 /// Returns the documents' changes line by line.
@@ -302,6 +363,7 @@ mod tests {
      release components  187  17.9 GiB
      releases            1    300 MiB
      additional images   1    12.0 MiB
+  190 signatures to copy with them
   18.2 GiB to download, 1.2 MiB fetched already
 
 Moved upstream
@@ -344,6 +406,53 @@ It waits for a person: this image set is applied by hand. To apply it:
     }
 
     #[test]
+    fn what_belongs_to_images_is_counted_in_words() {
+        let count = |kind: AttachedKind, count| AttachedCount {
+            kind: kind.into(),
+            count,
+        };
+        let said = |step_count, attached_step_count, attached: &[AttachedCount]| {
+            let plan = Plan {
+                wanted_count: 3,
+                unchanged_count: 3 - step_count,
+                step_count,
+                attached_step_count,
+                attached: attached.to_vec(),
+                ..Plan::default()
+            };
+            images(&plan)
+        };
+        let two = [
+            count(AttachedKind::Signature, 2),
+            count(AttachedKind::Referrer, 1),
+        ];
+        assert_eq!(
+            said(2, 0, &two),
+            "\n  2 images to copy, 1 of 3 are mirrored already\n  2 signatures and 1 referrer to copy with them\n  0 B to download\n"
+        );
+        assert_eq!(
+            said(2, 1, &two),
+            "\n  1 image to copy, 2 of 3 are mirrored already\n  2 signatures and 1 referrer to copy, also of 1 image mirrored already\n  0 B to download\n"
+        );
+        assert_eq!(
+            said(1, 1, &two[1..]),
+            "\n  No image to copy, 3 of 3 are mirrored already\n  1 referrer to copy, of 1 image mirrored already\n  0 B to download\n"
+        );
+        let attached = |kind: AttachedKind| crate::grpc::v1::Attached {
+            kind: kind.into(),
+            ..Default::default()
+        };
+        let step = |image_mirrored| PlanStep {
+            target: "m.lan/a:1".to_owned(),
+            attached: vec![attached(AttachedKind::Sbom), attached(AttachedKind::Sbom)],
+            image_mirrored,
+            ..PlanStep::default()
+        };
+        assert!(steps(&[step(false)]).ends_with("m.lan/a:1 with 2 SBOMs\n"));
+        assert!(steps(&[step(true)]).ends_with("m.lan/a:1, only 2 SBOMs\n"));
+    }
+
+    #[test]
     fn a_plan_that_changes_nothing_says_so() {
         let empty = Plan {
             image_set: "a".to_owned(),
@@ -371,6 +480,7 @@ It waits for a person: this image set is applied by hand. To apply it:
                 subject: "quay.io/gone:1".to_owned(),
                 reason: "there is no such tag".to_owned(),
                 transient: false,
+                cause: crate::grpc::v1::UnresolvedCause::Other.into(),
             }],
             freshness: Freshness::Applied.into(),
             ..Plan::default()

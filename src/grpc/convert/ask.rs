@@ -3,7 +3,10 @@
 use tonic::{Code, Status};
 
 use crate::{
-    grpc::{convert::refusal, v1},
+    grpc::{
+        convert::{refusal, unfit},
+        v1,
+    },
     reconcile::InlineFile,
 };
 
@@ -29,13 +32,12 @@ pub fn files(files: Vec<v1::File>) -> Result<Vec<InlineFile>, Status> {
             ),
         ));
     }
-    if let Some(file) = files.iter().find(|file| !is_relative(&file.name)) {
-        return Err(refusal(
-            Code::InvalidArgument,
-            "INVALID_REQUEST",
+    if let Some(at) = files.iter().position(|file| !is_relative(&file.name)) {
+        return Err(unfit(
+            &format!("files[{at}].name"),
             format!(
                 "`{}` is not a relative path without `.` and `..`, which a file's name has to be",
-                file.name
+                files[at].name
             ),
         ));
     }
@@ -65,7 +67,7 @@ pub fn page<T>(
     let begin = match given(token) {
         None => 0,
         Some(token) => 1 + items.iter().position(|item| key(item) == token).ok_or_else(|| {
-            refusal(Code::InvalidArgument, "INVALID_REQUEST", "the page token is none of this list, or what it stood for is gone; begin again without one")
+            unfit("page_token", "the page token is none of this list, or what it stood for is gone; begin again without one")
         })?,
     };
     let more = items.len() > begin + size;

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 pub use ask::{files, given, page};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
-pub use refuse::{REASON, details, refusal, refused};
+pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};
 pub use resources::{resources, retired};
 pub use run::{run, run_event, run_summary};
 pub use status::status_answer;

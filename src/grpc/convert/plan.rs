@@ -1,12 +1,16 @@
 //! Plans, their steps, and what they do to documents and nodes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     grpc::{
         convert::{MOST, found::problem, time},
         v1,
     },
     model::{
+        accessory::{self, Accessory},
         desired::{self, Unresolved},
+        facts::Cause,
         plan::{Moved, Step},
         record::{self, Freshness, Pending, PlanRecord},
         release::select::ConditionalStep,
@@ -92,6 +96,8 @@ pub fn plan_summary(view: &PlanView) -> v1::Plan {
         unresolved_count: plan.unresolved.len() as u64,
         release_signatures_ignored: plan.signatures_ignored,
         kinds: kinds(&plan.steps),
+        attached_step_count: plan.steps.iter().filter(|s| s.image_held).count() as u64,
+        attached: attached_counts(&plan.steps),
         ..v1::Plan::default()
     }
 }
@@ -122,11 +128,13 @@ fn kind(kind: desired::Kind) -> v1::ImageKind {
         desired::Kind::ReleaseComponent => v1::ImageKind::ReleaseComponent,
         desired::Kind::Release => v1::ImageKind::Release,
         desired::Kind::Additional => v1::ImageKind::Additional,
+        desired::Kind::Bundle => v1::ImageKind::Bundle,
+        desired::Kind::Catalog | desired::Kind::FilteredCatalog => v1::ImageKind::Catalog,
     }
 }
 
 fn kinds(steps: &[Step]) -> Vec<v1::KindCount> {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for step in steps {
         let count: &mut (u64, u64) = counts.entry(i32::from(kind(step.image.kind))).or_default();
         *count = (count.0 + 1, count.1 + step.bytes);
@@ -154,6 +162,15 @@ fn unresolved(unresolved: &Unresolved) -> v1::Unresolved {
         subject: unresolved.subject.clone(),
         reason: unresolved.reason.clone(),
         transient: unresolved.transient,
+        cause: cause(unresolved.cause).into(),
+    }
+}
+
+fn cause(cause: Cause) -> v1::UnresolvedCause {
+    match cause {
+        Cause::Unavailable => v1::UnresolvedCause::Unavailable,
+        Cause::Authentication => v1::UnresolvedCause::Authentication,
+        Cause::Other => v1::UnresolvedCause::Other,
     }
 }
 
@@ -181,7 +198,45 @@ pub fn plan_step(number: usize, step: &Step) -> v1::PlanStep {
         bytes: step.bytes,
         blobs: step.blobs.into(),
         unit: step.image.unit.clone(),
+        attached: step.attached.iter().map(attached).collect(),
+        image_mirrored: step.image_held,
     }
+}
+
+fn attached(accessory: &Accessory) -> v1::Attached {
+    v1::Attached {
+        kind: attached_kind(accessory.kind).into(),
+        subject: accessory.subject.to_string(),
+        digest: accessory.digest.to_string(),
+        tag: accessory.tag().map(|t| t.to_string()).unwrap_or_default(),
+    }
+}
+
+fn attached_kind(kind: accessory::Kind) -> v1::AttachedKind {
+    match kind {
+        accessory::Kind::Signature => v1::AttachedKind::Signature,
+        accessory::Kind::Attestation => v1::AttachedKind::Attestation,
+        accessory::Kind::Sbom => v1::AttachedKind::Sbom,
+        accessory::Kind::Referrer => v1::AttachedKind::Referrer,
+    }
+}
+
+/// Counts what is copied; two tags of one image share what belongs to it.
+fn attached_counts(steps: &[Step]) -> Vec<v1::AttachedCount> {
+    let all: BTreeSet<_> = steps
+        .iter()
+        .flat_map(|step| step.attached.iter().map(|a| (&step.image.target, a)))
+        .collect();
+    let mut counts = BTreeMap::<i32, u64>::new();
+    for (_, accessory) in all {
+        *counts
+            .entry(attached_kind(accessory.kind).into())
+            .or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    counts
+        .map(|(kind, count)| v1::AttachedCount { kind, count })
+        .collect()
 }
 
 /// Returns what becomes of a document.

@@ -6,9 +6,11 @@ use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
 };
+use tonic_types::pb::{BadRequest, ErrorInfo, bad_request::FieldViolation};
 
 use crate::{
     grpc::{convert::problem, v1},
+    model::imageset::Problem,
     reconcile::Error,
 };
 
@@ -17,6 +19,12 @@ pub const REASON: &str = "imagesetd-reason";
 
 /// How many bytes of problems go along with an error: clients refuse trailers of more than 8 to 16 KiB.
 const MOST_PROBLEMS: usize = 4 << 10;
+
+/// How many bytes of them go along once more as violations, in the standard form.
+const MOST_VIOLATIONS: usize = 1 << 10;
+
+/// Whose reasons these are (google.rpc.ErrorInfo.domain).
+pub const DOMAIN: &str = "imagesetd";
 
 /// The standard form of an error with details, `google.rpc.Status`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,29 +44,115 @@ pub fn refused(error: &Error) -> Status {
         Code::Internal => hidden(error),
         _ => error.to_string(),
     };
-    status(code, reason, message, &about(error))
+    let violations = match error {
+        Error::Invalid { problems, .. } => problems.iter().map(violation_of).collect(),
+        _ => Vec::new(),
+    };
+    status(code, reason, message, &about(error), violations)
 }
 
 /// Makes an error with its stable reason.
 pub fn refusal(code: Code, reason: &'static str, message: impl Into<String>) -> Status {
-    status(code, reason, message.into(), &v1::ErrorDetails::default())
+    let about = v1::ErrorDetails::default();
+    status(code, reason, message.into(), &about, Vec::new())
 }
 
-fn status(code: Code, reason: &'static str, message: String, details: &v1::ErrorDetails) -> Status {
+/// Makes the error of a request's field that is not what it should be.
+pub fn unfit(field: &str, message: impl Into<String>) -> Status {
+    let (reason, message) = ("INVALID_REQUEST", message.into());
+    let violation = violation(field, message.clone(), reason);
+    let about = v1::ErrorDetails::default();
+    status(
+        Code::InvalidArgument,
+        reason,
+        message,
+        &about,
+        vec![violation],
+    )
+}
+
+fn violation(field: &str, description: String, reason: &str) -> FieldViolation {
+    FieldViolation {
+        field: field.to_owned(),
+        description,
+        reason: reason.to_owned(),
+        ..FieldViolation::default()
+    }
+}
+
+/// A problem of an image set's file, with its place.
+fn violation_of(problem: &Problem) -> FieldViolation {
+    let place = match problem.line {
+        0 => problem.file.clone(),
+        line => format!("{}:{line}:{}", problem.file, problem.column),
+    };
+    let hint = match problem.hint.as_str() {
+        "" => String::new(),
+        hint => format!("; {hint}"),
+    };
+    let description = format!("{place}: {}{hint}", problem.message);
+    violation(&problem.path, description, "IMAGE_SET_INVALID")
+}
+
+fn status(
+    code: Code,
+    reason: &'static str,
+    message: String,
+    about: &v1::ErrorDetails,
+    violations: Vec<FieldViolation>,
+) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(REASON, MetadataValue::from_static(reason));
-    if *details == v1::ErrorDetails::default() {
-        return Status::with_metadata(code, message, metadata);
+    let mut details = vec![any("google.rpc.ErrorInfo", &info(reason, about))];
+    if *about != v1::ErrorDetails::default() {
+        details.push(any(&v1::ErrorDetails::full_name(), about));
+    }
+    let field_violations = fitting(violations, MOST_VIOLATIONS);
+    if !field_violations.is_empty() {
+        details.push(any(
+            "google.rpc.BadRequest",
+            &BadRequest { field_violations },
+        ));
     }
     let whole = RpcStatus {
         code: code.into(),
         message: message.clone(),
-        details: vec![Any {
-            type_url: format!("type.googleapis.com/{}", v1::ErrorDetails::full_name()),
-            value: details.encode_to_vec(),
-        }],
+        details,
     };
     Status::with_details_and_metadata(code, message, whole.encode_to_vec().into(), metadata)
+}
+
+fn any(name: &str, message: &impl Message) -> Any {
+    Any {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: message.encode_to_vec(),
+    }
+}
+
+fn info(reason: &str, about: &v1::ErrorDetails) -> ErrorInfo {
+    let named = [
+        ("image_set", &about.image_set),
+        ("plan_id", &about.plan_id),
+        ("run_id", &about.run_id),
+    ];
+    let named = named.into_iter().filter(|(_, value)| !value.is_empty());
+    ErrorInfo {
+        reason: reason.to_owned(),
+        domain: DOMAIN.to_owned(),
+        metadata: named
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect(),
+    }
+}
+
+/// Returns the first of `messages`, as many as `room` bytes hold.
+fn fitting<M: Message>(messages: Vec<M>, mut room: usize) -> Vec<M> {
+    let fits = |message: &M| {
+        let left = room.checked_sub(message.encoded_len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    messages.into_iter().take_while(fits).collect()
 }
 
 /// Reads what an error is about; nothing where it does not say so.
@@ -75,13 +169,7 @@ fn about(error: &Error) -> v1::ErrorDetails {
     match error {
         Error::Invalid { set, problems, .. } => {
             about.image_set = set.to_string();
-            let mut room = MOST_PROBLEMS;
-            let fits = |problem: &v1::Problem| {
-                let left = room.checked_sub(problem.encoded_len());
-                room = left.unwrap_or(0);
-                left.is_some()
-            };
-            about.problems = problems.iter().map(problem).take_while(fits).collect();
+            about.problems = fitting(problems.iter().map(problem).collect(), MOST_PROBLEMS);
         }
         Error::Stale { id, set, .. } => {
             about.plan_id = id.to_string();
@@ -132,7 +220,7 @@ fn hidden(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::model::{
-        imageset::{Problem, SetName, Severity},
+        imageset::{SetName, Severity},
         plan::PlanId,
     };
 
@@ -178,11 +266,97 @@ mod tests {
         assert_eq!(of(500).len(), 3);
     }
 
+    /// The details of an error, each with its type's name.
+    fn all_details(status: &Status) -> Vec<(String, Vec<u8>)> {
+        let whole = RpcStatus::decode(status.details()).unwrap();
+        assert_eq!(
+            (whole.code, whole.message.as_str()),
+            (status.code() as i32, status.message())
+        );
+        let name = |any: Any| {
+            (
+                any.type_url.rsplit('/').next().unwrap().to_owned(),
+                any.value,
+            )
+        };
+        whole.details.into_iter().map(name).collect()
+    }
+
     #[test]
-    fn an_error_about_nothing_has_no_details() {
+    fn an_error_has_its_reason_in_the_standard_form_too() {
         let status = refused(&Error::NoPlan("77".to_owned()));
-        assert!(status.details().is_empty());
+        let [(name, info)] = &all_details(&status)[..] else {
+            panic!("{status:?}")
+        };
+        assert_eq!(name, "google.rpc.ErrorInfo");
+        assert_eq!(
+            ErrorInfo::decode(info.as_slice()).unwrap(),
+            ErrorInfo {
+                reason: "PLAN_NOT_FOUND".to_owned(),
+                domain: "imagesetd".to_owned(),
+                metadata: Default::default(),
+            }
+        );
         assert_eq!(details(&status), v1::ErrorDetails::default());
+    }
+
+    #[test]
+    fn what_an_error_is_about_stands_in_the_standard_form_too() {
+        let busy = Error::Busy {
+            set: SetName("ocp".to_owned()),
+            run: "9a3c".to_owned(),
+        };
+        let all = all_details(&refused(&busy));
+        let info = ErrorInfo::decode(all[0].1.as_slice()).unwrap();
+        let named = [("image_set", "ocp"), ("run_id", "9a3c")];
+        let named = named.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(info.metadata, named.into());
+        assert_eq!(all[1].0, "imageset.v1.ErrorDetails");
+    }
+
+    #[test]
+    fn fields_and_files_that_are_not_what_they_should_be_are_violations() {
+        let violations = |status: &Status| {
+            let all = all_details(status);
+            let (name, bytes) = all.last().unwrap().clone();
+            assert_eq!(name, "google.rpc.BadRequest");
+            BadRequest::decode(bytes.as_slice())
+                .unwrap()
+                .field_violations
+        };
+        assert_eq!(
+            violations(&unfit("page_token", "begin again")),
+            [violation(
+                "page_token",
+                "begin again".to_owned(),
+                "INVALID_REQUEST"
+            )]
+        );
+        let problem = |message: String| Problem {
+            severity: Severity::Error,
+            file: "prod/a.yaml".to_owned(),
+            line: 4,
+            column: 3,
+            path: "mirror.x".to_owned(),
+            message,
+            hint: "mend it".to_owned(),
+        };
+        let invalid = |message: &str, count| Error::Invalid {
+            set: SetName("a".to_owned()),
+            first: String::new(),
+            problems: vec![problem(message.to_owned()); count],
+        };
+        assert_eq!(
+            violations(&refused(&invalid("no such key", 1))),
+            [violation(
+                "mirror.x",
+                "prod/a.yaml:4:3: no such key; mend it".to_owned(),
+                "IMAGE_SET_INVALID"
+            )]
+        );
+        let many = refused(&invalid(&"x".repeat(400), 1000));
+        assert_eq!(violations(&many).len(), 2);
+        assert!(many.details().len() < 6 << 10, "{}", many.details().len());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use prost_types::{ListValue, Struct, Value as Plain, value::Kind as Is};
 use serde_json::Value;
 
 use crate::{
-    cluster::document::{self, Document},
+    cluster::document::Document,
     grpc::{
         convert::plan::{document_change, node_impact},
         v1,
@@ -29,19 +29,16 @@ fn resource(view: &ResourceView) -> v1::Resource {
         image_set: document.set.to_string(),
         name: document.name.clone(),
         file_name: document.file_name.clone(),
-        api_version: document::API_VERSION.to_owned(),
-        kind: kind_of(document),
+        api_version: field(&document.value, "apiVersion"),
+        kind: field(&document.value, "kind"),
         text: document.text.clone(),
         value: Some(structure(&document.value)),
         retirable: view.retirable.clone(),
     }
 }
 
-fn kind_of(document: &Document) -> String {
-    document.value["kind"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+fn field(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn structure(value: &Value) -> Struct {

@@ -31,6 +31,9 @@ pub mod render;
 
 pub mod list;
 
+pub mod rebuild;
+
+pub mod wish;
 
 #[cfg(test)]
 mod testing;

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
+    accessory::Scope,
     facts::Fact,
-    imageset::{Channel, ChannelType, Helm, Operator},
+    imageset::{Blocked, Channel, ChannelType, Helm, Operator},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
     policy::{ApplyMode, MirrorScope, OnRefresh},
     release::{
@@ -16,7 +17,7 @@ use crate::model::{
     },
 };
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         target: "m.lan:5000/ocp".parse().unwrap(),
         apply: ApplyMode::Automatic,
@@ -26,6 +27,8 @@ fn policy() -> Policy {
         mirror_scope: MirrorScope::Namespace,
         ignore_release_signatures: true,
         conditional_updates: false,
+        copy_signatures: false,
+        signatures_refresh: std::time::Duration::from_secs(3600),
     }
 }
 
@@ -80,6 +83,7 @@ fn failed(reference: &str) -> Fact {
     let failure = Failure {
         reason: "it is not there".into(),
         transient: true,
+        cause: Cause::Unavailable,
     };
     Fact::Tag(reference.parse().unwrap(), Err(failure))
 }
@@ -126,10 +130,31 @@ fn facts(learnt: impl IntoIterator<Item = Fact>) -> Facts {
     facts
 }
 
+/// Decides, where nothing is signed.
 fn whole(set: &ImageSet, facts: &Facts) -> Desired {
-    match build(set, &policy(), facts) {
+    let mut facts = facts.clone();
+    let mut answer = build(set, &policy(), &facts);
+    if let Built::Missing(needs) = &answer {
+        needs.iter().for_each(|need| unsigned(&mut facts, need));
+        answer = build(set, &policy(), &facts);
+    }
+    match answer {
         Built::Whole(desired) => desired,
         Built::Missing(needs) => panic!("still asks for {needs:?}"),
+    }
+}
+
+/// Learns that nothing belongs to the images that are asked about.
+fn unsigned(facts: &mut Facts, need: &Need) {
+    let Need::Attached(repository, images) = need else {
+        panic!("still asks for {need:?}");
+    };
+    for image in images {
+        facts.learn(Fact::Attached(
+            repository.clone(),
+            image.clone(),
+            Arc::default(),
+        ));
     }
 }
 
@@ -203,6 +228,10 @@ fn needs_come_in_rounds_and_at_full_width() {
     roots
         .iter()
         .for_each(|(_, d)| known.learn(payload(d, &[("etcd", "etcd")])));
+    // Of a payload, whatever the policy says.
+    let signatures = roots.iter().map(|(_, d)| (d.clone(), Scope::Signature));
+    let signatures = Need::Attached(roots[0].0.clone(), signatures.collect());
+    assert_eq!(missing(&set, &known), BTreeSet::from([signatures]));
     assert_eq!(whole(&set, &known).images.len(), 6);
 }
 
@@ -266,6 +295,7 @@ fn what_fails_stalls_its_own_entry_and_nothing_else() {
                 subject: "q.io/a/gone:1".into(),
                 reason: "it is not there".into(),
                 transient: true,
+                cause: Cause::Unavailable,
             }],
             pins: BTreeMap::from([("q.io/a/x:1".into(), named("x").to_string())]),
             ..Desired::default()
@@ -281,22 +311,23 @@ fn a_channel_that_cannot_be_read_stalls_itself_and_no_channel_whose_name_begins_
             Err(Failure {
                 reason: "nobody answers".into(),
                 transient: true,
+                cause: Cause::Unavailable,
             }),
         ),
         // No release at all: nobody but a person can help that.
         channel_graph("stable-4.16", &[]),
     ]);
     let desired = whole(&releases(&["stable-4.1", "stable-4.16"]), &known);
-    let found: Vec<(&str, bool)> = desired
+    let found: Vec<(&str, bool, Cause)> = desired
         .unresolved
         .iter()
-        .map(|u| (u.subject.as_str(), u.transient))
+        .map(|u| (u.subject.as_str(), u.transient, u.cause))
         .collect();
     assert_eq!(
         found,
         [
-            ("channel stable-4.1 for amd64", true),
-            ("channel stable-4.16 for amd64", false)
+            ("channel stable-4.1 for amd64", true, Cause::Unavailable),
+            ("channel stable-4.16 for amd64", false, Cause::Other)
         ]
     );
     assert_eq!(desired.images, []);
@@ -375,6 +406,7 @@ fn two_images_for_one_place_are_both_left_out_and_both_named() {
             "{subject} and {other} would both land on m.lan:5000/ocp/bitnami/redis:7; give one of them a `targetRepo` of its own"
         ),
         transient: false,
+        cause: Cause::Other,
     };
     let (one, other) = ("docker.io/bitnami/redis:7", "quay.io/bitnami/redis:7");
     assert_eq!(desired.unresolved, [clash(one, other), clash(other, one)]);
@@ -442,6 +474,7 @@ fn a_place_that_another_set_has_is_yielded_and_named() {
                 subject: "q.io/a/x:1".into(),
                 reason: "q.io/a/x:1 and other.io/a/x (of image set dev) would both land on m.lan:5000/ocp/a/x:1; give one of them a `targetRepo` of its own".into(),
                 transient: false,
+                cause: Cause::Other,
             }],
             ..whole.clone()
         }
@@ -529,6 +562,7 @@ fn a_component_that_cannot_be_read_is_named_with_its_release() {
             subject: "release 4.16.0 (amd64), component cli".into(),
             reason: "it names no digest".into(),
             transient: false,
+            cause: Cause::Other,
         }]
     );
 }
@@ -565,7 +599,7 @@ fn a_digest_needs_no_question_and_is_pinned_by_nobody() {
 fn stanzas_without_a_resolver_are_named_one_by_one() {
     let mut set = images(&[]);
     set.operators.push(Operator {
-        catalog: "q.io/c/i:v4.16".into(),
+        catalog: "oci:///srv/catalog".into(),
         full: false,
         target_catalog: None,
         target_tag: None,

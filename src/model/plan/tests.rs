@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    facts::{Fact, Failure},
+    accessory::{self, Accessory},
+    facts::{Cause, Fact, Failure},
     imageset::{AdditionalImage, Blocked},
     manifest::{OCI_INDEX, OCI_MANIFEST},
     mirrored::Landed,
@@ -139,6 +140,8 @@ fn step(wanted: &Wanted, bytes: u64, bytes_kept: u64, blobs: u32) -> Step {
         bytes,
         bytes_kept,
         blobs,
+        attached: vec![],
+        image_held: false,
     }
 }
 
@@ -331,6 +334,7 @@ fn platforms_that_an_index_lacks_are_named_with_those_it_offers() {
                 "q.io/l:1 has none of the platforms asked for (linux/s390x); it offers linux/amd64"
                     .into(),
             transient: false,
+            cause: Cause::Other,
         }]
     );
 }
@@ -353,6 +357,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         Err(Failure {
             reason: "it is gone".into(),
             transient: true,
+            cause: Cause::Unavailable,
         }),
     ));
     let plan = planned(&desired(&images), &Mirrored::default(), &facts);
@@ -364,11 +369,13 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             root.digest
         ),
         transient: false,
+        cause: Cause::Unavailable,
     };
     let gone = Unresolved {
         subject: format!("release 4.16.0 (amd64), q.io/r@{}", cli.digest),
         reason: "it is gone".into(),
         transient: true,
+        cause: Cause::Unavailable,
     };
     assert_eq!(plan.unresolved, [withheld.clone(), gone]);
     // One whose place another image claims is missing just as well.
@@ -376,6 +383,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
         subject: "release 4.16.0 (amd64)".into(),
         reason: "a and b would both land on c".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let yielded = Desired {
         unresolved: vec![clash.clone()],
@@ -383,6 +391,10 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
     };
     let plan = planned(&yielded, &Mirrored::default(), &facts);
     assert_eq!(plan.steps, [step(&images[1], 1, 0, 1)]);
+    let withheld = Unresolved {
+        cause: Cause::Other,
+        ..withheld
+    };
     assert_eq!(plan.unresolved, [clash, withheld]);
     // So is one that the payload names in a way nobody can read.
     let unreadable = Desired {
@@ -390,6 +402,7 @@ fn without_one_of_its_components_a_payload_is_not_begun() {
             subject: "release 4.16.0 (amd64), component cli".into(),
             reason: "it names no digest".into(),
             transient: false,
+            cause: Cause::Other,
         }],
         ..desired(&images[1..])
     };
@@ -426,6 +439,7 @@ fn what_was_wanted_before_is_listed_unless_its_entry_is_stalled() {
         subject: subject.into(),
         reason: "it is gone".into(),
         transient: false,
+        cause: Cause::Other,
     };
     let unwanted_with = |unresolved: Vec<Unresolved>| {
         let now = Desired {
@@ -616,4 +630,171 @@ proptest! {
         }
         prop_assert_eq!(planned(&desired, &mirrored, &facts).steps, vec![]);
     }
+}
+
+/// What upstream has of an image under a tag of cosign's, or as a referrer.
+fn accessory(of: &Manifest, kind: accessory::Kind, is: &Manifest) -> Accessory {
+    Accessory {
+        subject: of.digest.clone(),
+        kind,
+        digest: is.digest.clone(),
+    }
+}
+
+fn attach(desired: &mut Desired, to: &Wanted, accessories: &[Accessory]) {
+    let place = (to.target.clone(), to.digest.clone());
+    desired.attached.insert(place, accessories.to_vec());
+}
+
+/// What the mirror's tag of an accessory names.
+fn tag_in_mirror(mirrored: &mut Mirrored, image: &Wanted, of: &Accessory, is: &Manifest) {
+    mirrored.apply(&Landed::Tag(
+        image.target.clone(),
+        of.tag().unwrap(),
+        is.digest.clone(),
+    ));
+}
+
+#[test]
+fn signatures_and_referrers_are_part_of_their_images_step() {
+    let (app, sig) = (
+        image(&[("app", 100)]),
+        image(&[("sig-config", 1), ("sig", 10)]),
+    );
+    let referrer = image(&[("empty", 2), ("sbom", 1000)]);
+    let wanted = wanted("a:1", &app);
+    let all = [
+        accessory(&app, accessory::Kind::Signature, &sig),
+        accessory(&app, accessory::Kind::Referrer, &referrer),
+    ];
+    let mut desired = desired(std::slice::from_ref(&wanted));
+    let without = planned(&desired, &Mirrored::default(), &facts([&app]));
+    attach(&mut desired, &wanted, &all);
+    let facts = facts([&app, &sig, &referrer]);
+    let plan = planned(&desired, &Mirrored::default(), &facts);
+    let expected = Step {
+        attached: all.to_vec(),
+        ..step(&wanted, 1113, 0, 5)
+    };
+    assert_eq!(plan.steps, [expected]);
+    assert_ne!(plan.id, without.id);
+    // Their manifests are asked for like all others.
+    let basis = Basis {
+        set: &set(),
+        revision: "r",
+        base: Position {
+            lineage: "l".into(),
+            serial: 0,
+        },
+        before: &[],
+        dropped: &[],
+        pins: &BTreeMap::new(),
+        committed: false,
+        kept: &HashSet::new(),
+    };
+    let needs = [&sig, &referrer].map(|m| Need::Manifest(wanted.source.clone(), m.digest.clone()));
+    let lacking = self::facts([&app]);
+    assert_eq!(
+        build(&basis, &desired, &Mirrored::default(), &lacking),
+        Built::Missing(BTreeSet::from(needs))
+    );
+}
+
+#[test]
+fn a_mirrored_image_that_is_signed_since_gains_only_the_signature() {
+    let (app, sig) = (
+        image(&[("app", 100)]),
+        image(&[("sig-config", 1), ("sig", 10)]),
+    );
+    // Two tags of one image share what belongs to it.
+    let images = [wanted("a:1", &app), wanted("a:2", &app)];
+    let signature = accessory(&app, accessory::Kind::Signature, &sig);
+    let facts = facts([&app, &sig]);
+    let mut mirrored = Mirrored::default();
+    images
+        .iter()
+        .for_each(|wanted| land(&mut mirrored, wanted, &facts));
+    let mut desired = desired(&images);
+    attach(&mut desired, &images[0], std::slice::from_ref(&signature));
+    let plan = planned(&desired, &mirrored, &facts);
+    let expected = Step {
+        attached: vec![signature.clone()],
+        image_held: true,
+        ..step(&images[0], 11, 0, 2)
+    };
+    assert_eq!((plan.steps, plan.held), (vec![expected], 1));
+    tag_in_mirror(&mut mirrored, &images[0], &signature, &sig);
+    let plan = planned(&desired, &mirrored, &facts);
+    assert_eq!((plan.steps, plan.held), (vec![], 2));
+    // What upstream does not have any more stays, and is not missed.
+    desired.attached.clear();
+    let plan = planned(&desired, &mirrored, &facts);
+    assert_eq!((plan.steps, plan.unwanted), (vec![], vec![]));
+}
+
+#[test]
+fn what_somebody_signed_in_the_mirror_is_never_replaced() {
+    let app = image(&[("app", 100)]);
+    let [ours, theirs, both, less] = [
+        &[("c", 1), ("ours", 1)][..],
+        &[("c", 1), ("theirs", 1)],
+        &[("c", 1), ("theirs", 1), ("ours", 1)],
+        &[("c", 1)],
+    ]
+    .map(image);
+    let wanted = wanted("a:1", &app);
+    let facts = facts([&app, &ours, &theirs, &both, &less]);
+    let signature = accessory(&app, accessory::Kind::Signature, &ours);
+    let mut desired = desired(std::slice::from_ref(&wanted));
+    attach(&mut desired, &wanted, std::slice::from_ref(&signature));
+    let outcome = |held: &Manifest| {
+        let mut mirrored = Mirrored::default();
+        land(&mut mirrored, &wanted, &facts);
+        tag_in_mirror(&mut mirrored, &wanted, &signature, held);
+        let plan = planned(&desired, &mirrored, &facts);
+        (plan.steps.len(), plan.warnings)
+    };
+    assert_eq!(outcome(&both), (0, vec![]));
+    assert_eq!(
+        outcome(&theirs),
+        (
+            0,
+            vec![format!(
+                "m.lan/a:{} in the mirror holds something that upstream's does not hold and lacks something that upstream's holds; it \
+                 stays as it is: copy upstream's there yourself, or remove it from the mirror to have it replaced",
+                signature.tag().unwrap()
+            )]
+        )
+    );
+    assert_eq!(outcome(&less), (1, vec![]));
+}
+
+#[test]
+fn a_release_counts_only_with_its_payloads_signature() {
+    let (payload, sig) = (image(&[("payload", 100)]), image(&[("c", 1), ("sig", 10)]));
+    let wanted = of_release(Kind::Release, "release-images:4.21.0", &payload);
+    let signature = accessory(&payload, accessory::Kind::Signature, &sig);
+    let mut facts = facts([&payload, &sig]);
+    let mut mirrored = Mirrored::default();
+    land(&mut mirrored, &wanted, &facts);
+    assert!(holds(&mirrored, &wanted, &facts));
+    facts.learn(Fact::Attached(
+        wanted.source.clone(),
+        (payload.digest.clone(), accessory::Scope::Signature),
+        Arc::new(accessory::Attached {
+            found: vec![signature.clone()],
+            missed: vec![],
+        }),
+    ));
+    assert!(!holds(&mirrored, &wanted, &facts));
+    tag_in_mirror(&mut mirrored, &wanted, &signature, &sig);
+    assert!(holds(&mirrored, &wanted, &facts));
+    // A single image is there without.
+    let single = Wanted {
+        kind: Kind::Additional,
+        ..wanted
+    };
+    let mut mirrored = Mirrored::default();
+    land(&mut mirrored, &single, &facts);
+    assert!(holds(&mirrored, &single, &facts));
 }

@@ -20,6 +20,8 @@ fn policy() -> Policy {
         mirror_scope: MirrorScope::Namespace,
         ignore_release_signatures: true,
         conditional_updates: false,
+        copy_signatures: false,
+        signatures_refresh: Duration::from_secs(3600),
     }
 }
 
@@ -55,6 +57,8 @@ fn plan(images: &[Wanted]) -> Plan {
         bytes: 10,
         bytes_kept: 1000,
         blobs: 1,
+        attached: vec![],
+        image_held: false,
     };
     Plan {
         id: PlanId("p".into()),
@@ -222,6 +226,7 @@ fn a_tag_was_named_by_the_last_resolution_else_by_the_last_applied_plan() {
     let failed = resolved(Err(crate::model::facts::Failure {
         reason: "it is gone".into(),
         transient: false,
+        cause: Default::default(),
     }));
     assert_eq!(last_named(&need, &failed, &pins), Some(pinned.clone()));
     assert_eq!(last_named(&need, &None, &pins), Some(pinned));

@@ -33,6 +33,8 @@ fn steps(places: &[&str]) -> Vec<Step> {
         bytes: 0,
         bytes_kept: 0,
         blobs: 0,
+        attached: vec![],
+        image_held: false,
     };
     places.iter().map(step).collect()
 }
@@ -83,6 +85,7 @@ fn record(pins: &[(&str, &str)], unresolved: &[&str], unwanted: &[&str]) -> Plan
                     subject: (*subject).into(),
                     reason: "it is gone".into(),
                     transient: true,
+                    cause: Default::default(),
                 })
                 .collect(),
             unsupported: vec![],
@@ -195,4 +198,35 @@ fn runs_are_named_by_their_time_and_their_plan() {
 fn handles_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     crosses::<Inner>();
+}
+
+#[test]
+fn bytes_are_told_of_images_that_landed_only() {
+    let step = Step {
+        bytes: 7,
+        ..steps(&["a:1"]).remove(0)
+    };
+    let bytes = |outcome| finished(&step, outcome, String::new()).bytes;
+    let outcomes = [
+        ImageOutcome::Landed,
+        ImageOutcome::Failed,
+        ImageOutcome::Skipped,
+    ];
+    assert_eq!(outcomes.map(bytes), [7, 0, 0]);
+}
+
+#[test]
+fn time_to_go_is_told_at_the_rate_of_late() {
+    let mut progress = Progress {
+        bytes_done: 40,
+        bytes_total: 100,
+        ..Progress::default()
+    };
+    pace(&mut progress, 6);
+    assert_eq!(
+        (progress.bytes_per_second, progress.eta_seconds),
+        (6, Some(10))
+    );
+    pace(&mut progress, 0);
+    assert_eq!((progress.bytes_per_second, progress.eta_seconds), (0, None));
 }

@@ -71,6 +71,7 @@ fn with_unresolved(transient: bool) -> PlanRecord {
         subject: subject.into(),
         reason: "it is gone".into(),
         transient,
+        cause: Default::default(),
     };
     record.plan.unresolved = vec![unresolved("q.io/a:1"), unresolved("q.io/b:1")];
     record

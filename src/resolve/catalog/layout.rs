@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{super::blob::Bytewise, lasting, unreadable};
+use super::{super::blob::Bytewise, unreadable};
 use crate::model::{
     facts::Failure,
     image::{Digest, Hasher},
@@ -39,7 +39,7 @@ impl Layout {
         let what = format!("oci://{}", folder.display());
         let path = folder.join("index.json");
         let raw = bounded(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => lasting(format!(
+            io::ErrorKind::NotFound => Failure::lasting(format!(
                 "{what} is no image layout: it has no `index.json`; `skopeo copy docker://CATALOG {what}` makes one"
             )),
             _ => unreadable(&what, &error),
@@ -50,12 +50,12 @@ impl Layout {
             top: index,
         };
         let Content::Index(children) = &layout.top.content else {
-            return Err(lasting(format!(
+            return Err(Failure::lasting(format!(
                 "{what} has an `index.json` that is no index"
             )));
         };
         match children.as_slice() {
-            [] => Err(lasting(format!("{what} holds no image"))),
+            [] => Err(Failure::lasting(format!("{what} holds no image"))),
             [only] => Ok(Layout {
                 top: layout.manifest(&only.digest)?,
                 ..layout
@@ -86,7 +86,7 @@ impl Layout {
         let what = format!("{self}@{digest}");
         let raw = bounded(&self.path(digest)).map_err(|error| unreadable(&what, &error))?;
         if !digest.matches(&raw) {
-            return Err(lasting(format!(
+            return Err(Failure::lasting(format!(
                 "{what} is damaged: its bytes have another digest; copy it anew"
             )));
         }
@@ -115,10 +115,10 @@ impl Layout {
         });
         match read.await {
             Ok((made, true)) => Ok(made),
-            Ok((_, false)) => Err(lasting(format!(
+            Ok((_, false)) => Err(Failure::lasting(format!(
                 "{what} is damaged: its bytes have another digest; copy it anew"
             ))),
-            Err(error) => Err(lasting(format!("reading {what}: {error}"))),
+            Err(error) => Err(Failure::lasting(format!("reading {what}: {error}"))),
         }
     }
 }

@@ -102,11 +102,6 @@ pub fn image_of(manifest: &Manifest, platforms: &[Platform]) -> Result<Option<Di
     if !manifest.is_index() {
         return Ok(None);
     }
-    // Attestations are for no platform at all.
-    let is_image = |child: &&Descriptor| {
-        let platform = child.platform.as_ref();
-        platform.is_none_or(|platform| platform.os != "unknown")
-    };
     let child = manifest.children(platforms).find(is_image);
     child
         .map(|child| Some(child.digest.clone()))
@@ -128,13 +123,14 @@ pub async fn read<W: Write + Send + 'static>(
     let what = format!("the catalog {place}@{digest}");
     let manifest = place.manifest(digest).await?;
     let Content::Image { config, layers } = &manifest.content else {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "{what} is an index where an image of one platform is expected"
         )));
     };
-    let root = configs(place, &what, config).await?;
+    let (_, root) = configs(place, &what, config).await?;
     let begun = Intake::new(&root, out);
-    let mut intake = begun.map_err(|error| lasting(format!("keeping {what} failed: {error}")))?;
+    let mut intake =
+        begun.map_err(|error| Failure::lasting(format!("keeping {what} failed: {error}")))?;
     for layer in layers.iter().rev() {
         if intake.is_covered() {
             break;
@@ -143,7 +139,8 @@ pub async fn read<W: Write + Send + 'static>(
         intake = read.await?.map_err(|error| refused(&what, &error))?;
     }
     let finished = tokio::task::spawn_blocking(move || intake.finish()).await;
-    let finished = finished.map_err(|error| lasting(format!("reading {what}: {error}")))?;
+    let finished =
+        finished.map_err(|error| Failure::lasting(format!("reading {what}: {error}")))?;
     finished.map_err(|error| refused(&what, &error))
 }
 
@@ -155,13 +152,67 @@ pub async fn read<W: Write + Send + 'static>(
 pub fn read_folder<W: Write + Send + 'static>(folder: &Path, out: W) -> Result<W, Failure> {
     let what = format!("the catalog in `{}`", folder.display());
     let begun = Intake::new("", out);
-    let mut intake = begun.map_err(|error| lasting(format!("keeping {what} failed: {error}")))?;
+    let mut intake =
+        begun.map_err(|error| Failure::lasting(format!("keeping {what} failed: {error}")))?;
     intake::folder(&mut intake, folder).map_err(|error| refused(&what, &error))?;
     intake.finish().map_err(|error| refused(&what, &error))
 }
 
+/// An image of one platform of a catalog, as far as one is built of it.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// Its configuration.
+    pub config: Vec<u8>,
+    /// The folder of its configs, without a leading slash.
+    pub root: String,
+}
+
+/// Reads what is needed of a catalog's images to build filtered ones of them: all of `platforms` (or all there are), each with its
+/// configuration; the layers are not read.
+///
+/// # Errors
+///
+/// One of them cannot be had, or is no catalog.
+pub async fn originals(
+    place: &Place<'_>,
+    top: &Manifest,
+    platforms: &[Platform],
+) -> Result<Vec<Original>, Failure> {
+    let mut manifests = Vec::new();
+    match top.is_index() {
+        false => manifests.push(Arc::new(top.clone())),
+        true => {
+            for child in top.children(platforms).filter(is_image) {
+                manifests.push(place.manifest(&child.digest).await?);
+            }
+        }
+    }
+    let mut found = Vec::with_capacity(manifests.len());
+    for manifest in manifests {
+        let what = format!("the catalog {place}@{}", manifest.digest);
+        let Content::Image { config, .. } = &manifest.content else {
+            return Err(Failure::lasting(format!("{what} is an index in an index")));
+        };
+        let (config, root) = configs(place, &what, config).await?;
+        found.push(Original {
+            manifest,
+            config,
+            root,
+        });
+    }
+    Ok(found)
+}
+
+/// Whether a child of an index is an image: attestations are for no platform at all.
+fn is_image(child: &&Descriptor) -> bool {
+    let platform = child.platform.as_ref();
+    platform.is_none_or(|platform| platform.os != "unknown")
+}
+
 fn refused(what: &str, error: &IntakeError) -> Failure {
-    lasting(format!("{what} cannot be read: {error}"))
+    Failure::lasting(format!("{what} cannot be read: {error}"))
 }
 
 /// The parts of an image's configuration that a catalog needs.
@@ -177,10 +228,14 @@ struct RunConfig {
     labels: Option<std::collections::BTreeMap<String, String>>,
 }
 
-/// Returns the folder of an image's configs, without a leading slash.
-async fn configs(place: &Place<'_>, what: &str, config: &Descriptor) -> Result<String, Failure> {
+/// Returns an image's configuration, and the folder of its configs without a leading slash.
+async fn configs(
+    place: &Place<'_>,
+    what: &str,
+    config: &Descriptor,
+) -> Result<(Vec<u8>, String), Failure> {
     if config.size > MAX_CONFIG {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "{what} has a configuration of {} bytes, more than any image has",
             config.size
         )));
@@ -189,39 +244,33 @@ async fn configs(place: &Place<'_>, what: &str, config: &Descriptor) -> Result<S
         let mut text = Vec::new();
         bytes.take(MAX_CONFIG).read_to_end(&mut text).map(|_| text)
     });
-    let text = read
-        .await?
-        .map_err(|error| lasting(format!("reading the configuration of {what}: {error}")))?;
+    let text = read.await?.map_err(|error| {
+        Failure::lasting(format!("reading the configuration of {what}: {error}"))
+    })?;
     let parsed: ImageConfig = serde_json::from_slice(&text).map_err(|error| {
-        lasting(format!(
+        Failure::lasting(format!(
             "the configuration of {what} is not readable: {error}"
         ))
     })?;
     let labels = parsed.config.and_then(|config| config.labels);
     let labels = labels.unwrap_or_default();
-    match labels.get(CONFIGS_LABEL) {
+    let root = match labels.get(CONFIGS_LABEL) {
         Some(folder) => archive::normal(folder.as_bytes()).ok_or_else(|| {
-            lasting(format!(
+            Failure::lasting(format!(
                 "{what} names `{}` as the folder of its configs, which is none (label {CONFIGS_LABEL})",
                 crate::yaml::shorten(folder)
             ))
         }),
-        None if labels.contains_key(DATABASE_LABEL) => Err(lasting(format!(
+        None if labels.contains_key(DATABASE_LABEL) => Err(Failure::lasting(format!(
             "{what} is an SQLite catalog, which OpenShift 4.11 was the first not to use any more; name a file-based one \
              (`opm migrate` makes one of it)"
         ))),
         None => Ok(CONFIGS.to_owned()),
-    }
-}
-
-fn lasting(reason: String) -> Failure {
-    Failure {
-        reason,
-        transient: false,
-    }
+    }?;
+    Ok((text, root))
 }
 
 /// Returns a failure's sentence for what could not be read.
 pub(super) fn unreadable(what: &str, error: &dyn std::error::Error) -> Failure {
-    lasting(format!("{what} cannot be read: {}", sentence(error)))
+    Failure::lasting(format!("{what} cannot be read: {}", sentence(error)))
 }
