@@ -15,8 +15,11 @@ use crate::{
         self, Access, CertFolders, Client, ClientFiles, ConfError, ConfPlaces, Credentials,
         CredentialsError, Places, Proxies, RegistriesConf, Scheme,
     },
-    resolve::update_service::{self, UpdateService},
-    settings::{self, Git, RegistryAccess, Settings},
+    resolve::{
+        signature_store::{self, SignatureStores, Source},
+        update_service::{self, UpdateService},
+    },
+    settings::{self, Git, RegistryAccess, Settings, SignedBy},
     store::{self, Store},
 };
 
@@ -43,6 +46,9 @@ pub enum Error {
     /// The update service is no place to ask.
     #[error(transparent)]
     Updates(#[from] update_service::Error),
+    /// Signatures of releases cannot be looked at.
+    #[error(transparent)]
+    Signatures(#[from] signature_store::Error),
     /// Reading the state failed.
     #[error(transparent)]
     Reconcile(#[from] reconcile::Error),
@@ -131,12 +137,14 @@ pub fn open(
         urls.okd.clone(),
         update_service::Options::default(),
     )?;
+    let signatures = signature_stores(&settings)?;
     let parts = Parts {
         settings,
         store,
         source,
         mirror,
         updates,
+        signatures,
         output,
         watcher,
     };
@@ -150,6 +158,24 @@ pub fn open(
 /// The credentials cannot be read, or connections not be prepared.
 pub fn source(settings: &Settings, sides: &Sides) -> Result<Client, Error> {
     Ok(client(settings, &Site::of(settings)?, &sides.source)?)
+}
+
+/// Reads the keyrings; of OKD none is known where the settings name none.
+fn signature_stores(settings: &Settings) -> Result<SignatureStores, signature_store::Error> {
+    let source = |signed_by: &SignedBy| {
+        let keyring = signed_by.keyring.as_deref().map(signature_store::keyring);
+        keyring.transpose().map(|keyring| Source {
+            store: signed_by.store.clone(),
+            keyring,
+            names: signed_by.names.clone(),
+        })
+    };
+    let mut ocp = source(&settings.release_verification.ocp)?;
+    if ocp.keyring.is_none() {
+        ocp.keyring = Some(signature_store::red_hat()?);
+    }
+    let okd = source(&settings.release_verification.okd)?;
+    SignatureStores::new(ocp, okd, update_service::Options::default())
 }
 
 /// What this machine says of registries: who asks, and on which ways.

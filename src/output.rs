@@ -16,9 +16,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{
-    catalog::Object,
     document::Document,
-    published::{self, MAX_FILE_BYTES, is_document_name},
+    object::Object,
+    published::{self, MAX_FILE_BYTES, Published, is_document_name},
 };
 
 /// Where a set is staged, inside the output folder: renaming stays on one file system.
@@ -149,34 +149,15 @@ impl Output {
     }
 
     /// Reads what is published, see [`read`].
-    pub fn read(&self) -> Result<(Vec<Document>, Vec<String>), Error> {
+    pub fn read(&self) -> Result<Published, Error> {
         read(&self.folder)
     }
 
-    /// Reads the published documents that are no mirror rules, by file name.
-    ///
-    /// # Errors
-    ///
-    /// The folder cannot be read.
-    pub fn objects(&self) -> Result<Vec<Object>, Error> {
-        let (files, _) = files(&self.folder)?;
-        Ok(published::read_objects(&files))
-    }
-
-    /// Writes `documents` and removes the files named by `remove`, as one.
+    /// Writes `documents` and `objects` and removes the files named by `remove`, as one.
     ///
     /// A file that already has the right bytes is not touched, and with nothing to do the folder is not either. Other files stay as
     /// they are, also documents of ours that are not named here. Returns how many files changed or went.
-    pub fn write(&self, documents: &[Document], remove: &[String]) -> Result<usize, Error> {
-        self.write_all(documents, &[], remove)
-    }
-
-    /// The same, with documents that are no mirror rules.
-    ///
-    /// # Errors
-    ///
-    /// The folder cannot be written, or a file of it is not ours.
-    pub fn write_all(
+    pub fn write(
         &self,
         documents: &[Document],
         objects: &[Object],
@@ -184,13 +165,11 @@ impl Output {
     ) -> Result<usize, Error> {
         // A write that failed after its commit still counts, and comes first.
         recover(&self.folder)?;
-        let objects = objects
-            .iter()
-            .map(|o| (o.file_name.as_str(), o.text.as_str()));
-        let files: Vec<_> = (documents.iter())
-            .map(|d| (d.file_name.as_str(), d.text.as_str()))
-            .chain(objects)
-            .collect();
+        let rules = documents.iter();
+        let rules = rules.map(|d| (d.file_name.as_str(), d.text.as_str()));
+        let others = objects.iter();
+        let others = others.map(|o| (o.file_name.as_str(), o.text.as_str()));
+        let files: Vec<_> = rules.chain(others).collect();
         let (steps, changes) = self.steps(&files, remove)?;
         for step in &steps {
             if let Err(error) = step.perform(&self.folder) {
@@ -265,22 +244,10 @@ impl Output {
 /// alone. Nothing, where the folder is missing.
 ///
 /// While another process writes, this may see some files as they were and some as they will be.
-pub fn read(folder: &Path) -> Result<(Vec<Document>, Vec<String>), Error> {
-    let (files, unnamed) = files(folder)?;
-    let (documents, mut problems) = published::read_published(&files);
-    problems.extend(unnamed);
-    problems.sort();
-    Ok((documents, problems))
-}
-
-/// A file's name and bytes.
-type Named = (String, Vec<u8>);
-
-/// The files of a folder that may be documents, and a sentence for each whose name is no text.
-fn files(folder: &Path) -> Result<(Vec<Named>, Vec<String>), Error> {
+pub fn read(folder: &Path) -> Result<Published, Error> {
     let doing = "reading the output folder";
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Published::default()),
         entries => entries.map_err(io(doing, folder))?,
     };
     let mut files = Vec::new();
@@ -301,7 +268,10 @@ fn files(folder: &Path) -> Result<(Vec<Named>, Vec<String>), Error> {
             return Err(Error::TooMany { path });
         }
     }
-    Ok((files, unnamed))
+    let mut found = published::read_published(&files);
+    found.problems.extend(unnamed);
+    found.problems.sort();
+    Ok(found)
 }
 
 /// Returns a file's bytes, one more than the largest document at most; nothing where there is no such file, and no bytes for
@@ -506,6 +476,13 @@ mod tests {
         )
     }
 
+    fn rules(documents: &[Document]) -> Published {
+        Published {
+            documents: documents.to_vec(),
+            ..Published::default()
+        }
+    }
+
     /// Every file below a folder, with its text.
     fn files(folder: &Path) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
@@ -535,8 +512,8 @@ mod tests {
         let output = Output::open(&path).unwrap();
         let (a, b) = (document("a", "m.lan/a"), document("b", "m.lan/b"));
         let both = [a.clone(), b.clone()];
-        assert_eq!(output.write(&both, &[]).unwrap(), 2);
-        assert_eq!(output.read().unwrap(), (both.to_vec(), vec![]));
+        assert_eq!(output.write(&both, &[], &[]).unwrap(), 2);
+        assert_eq!(output.read().unwrap(), rules(&both));
         let file = path.join(&a.file_name);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o644);
 
@@ -548,13 +525,20 @@ mod tests {
             .set_modified(long_ago)
             .unwrap();
         let other = document("b", "m.lan/other");
-        let done = output.write(&[a.clone(), other.clone()], &[]).unwrap();
+        let done = output.write(&[a.clone(), other.clone()], &[], &[]).unwrap();
         assert_eq!(done, 1);
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), long_ago);
-        assert_eq!(output.write(&[a.clone(), other.clone()], &[]).unwrap(), 0);
+        assert_eq!(
+            output.write(&[a.clone(), other.clone()], &[], &[]).unwrap(),
+            0
+        );
 
         let done = output
-            .write(std::slice::from_ref(&a), std::slice::from_ref(&b.file_name))
+            .write(
+                std::slice::from_ref(&a),
+                &[],
+                std::slice::from_ref(&b.file_name),
+            )
             .unwrap();
         assert_eq!(done, 1);
         assert_eq!(files(&path), texts(&[&a]));
@@ -574,7 +558,7 @@ mod tests {
         for crash in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let output = Output::open(folder.path()).unwrap();
-            output.write(&[a.clone(), b.clone()], &[]).unwrap();
+            output.write(&[a.clone(), b.clone()], &[], &[]).unwrap();
             let pairs: Vec<_> = new
                 .iter()
                 .map(|d| (d.file_name.as_str(), d.text.as_str()))
@@ -665,9 +649,9 @@ mod tests {
                 .to_string()
                 .contains("putting into place")
         );
-        assert!(output.write(&[], &[]).is_err());
+        assert!(output.write(&[], &[], &[]).is_err());
         fs::remove_dir(folder.path().join(&b.file_name)).unwrap();
-        output.write(&[], &[]).unwrap();
+        output.write(&[], &[], &[]).unwrap();
         assert_eq!(files(folder.path()), texts(&[&a, &b]));
     }
 
@@ -677,9 +661,9 @@ mod tests {
         let output = Output::open(folder.path()).unwrap();
         let a = document("a", "m.lan/a");
         // Twice the same name cannot be staged.
-        assert!(output.write(&[a.clone(), a.clone()], &[]).is_err());
+        assert!(output.write(&[a.clone(), a.clone()], &[], &[]).is_err());
         assert_eq!(files(folder.path()), BTreeMap::new());
-        output.write(std::slice::from_ref(&a), &[]).unwrap();
+        output.write(std::slice::from_ref(&a), &[], &[]).unwrap();
         assert_eq!(files(folder.path()), texts(&[&a]));
     }
 
@@ -693,10 +677,10 @@ mod tests {
         fs::create_dir(folder.path().join("sub.yaml")).unwrap();
         let before = files(folder.path());
         let output = Output::open(folder.path()).unwrap();
-        let problems = output.read().unwrap().1;
+        let problems = output.read().unwrap().problems;
         assert_eq!(problems.len(), 3, "{problems:#?}");
         let error = output
-            .write(&[document("b", "m.lan/b"), a.clone()], &[])
+            .write(&[document("b", "m.lan/b"), a.clone()], &[], &[])
             .unwrap_err()
             .to_string();
         assert!(
@@ -705,10 +689,10 @@ mod tests {
         );
         assert!(
             output
-                .write(&[], std::slice::from_ref(&a.file_name))
+                .write(&[], &[], std::slice::from_ref(&a.file_name))
                 .is_err()
         );
-        assert!(output.write(&[], &["../x.yaml".into()]).is_err());
+        assert!(output.write(&[], &[], &["../x.yaml".into()]).is_err());
         assert_eq!(files(folder.path()), before);
     }
 
@@ -718,7 +702,7 @@ mod tests {
         let output = Output::open(folder.path()).unwrap();
         let error = Output::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("in use by another imagesetd"), "{error}");
-        assert_eq!(read(folder.path()).unwrap(), (vec![], vec![]));
+        assert_eq!(read(folder.path()).unwrap(), Published::default());
         drop(output);
         Output::open(folder.path()).unwrap();
     }
@@ -741,7 +725,7 @@ mod tests {
         );
         assert_eq!(
             read(&folder.path().join("missing")).unwrap(),
-            (vec![], vec![])
+            Published::default()
         );
     }
 

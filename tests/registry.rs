@@ -120,7 +120,7 @@ async fn push(client: &Client, repository: &Repository, bytes: &[u8]) {
         panic!("nothing was to be mounted");
     };
     let body = pieces(bytes, 1000);
-    client.upload(upload, &blob(bytes), body).await.unwrap();
+    client.upload(&upload, &blob(bytes), body).await.unwrap();
 }
 
 /// Reads a blob to its end: the bytes that were handed over, and the error that ended them.

@@ -6,6 +6,8 @@ pub mod apply;
 
 pub mod catalog;
 
+pub mod cluster;
+
 pub mod connect;
 
 pub mod diff;
@@ -95,6 +97,8 @@ pub enum Verb {
     Runs(runs::Arguments),
     /// Prints the cluster documents as YAML, lists them, retires rules that nothing needs any longer
     Resources(resources::Arguments),
+    /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
+    Cluster(cluster::Arguments),
     /// Checks image set files without a daemon or a network: all problems of all files at once
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
@@ -139,6 +143,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Status(arguments) => status::run(arguments).await,
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
+        Verb::Cluster(arguments) => cluster::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments),
         Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Catalog(arguments) => catalog::run(arguments).await,

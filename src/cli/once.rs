@@ -61,6 +61,12 @@ pub struct Arguments {
     /// Update service to ask for graphs
     #[arg(long, value_name = "URL", env = "UPDATE_URL_OVERRIDE")]
     update_url: Option<Url>,
+    /// Signature store of releases, https://, http:// or file://
+    #[arg(long, value_name = "URL", env = "OCP_SIGNATURE_URL")]
+    signature_url: Option<String>,
+    /// Public keys that sign releases, instead of Red Hat's
+    #[arg(long, value_name = "FILE", env = "OCP_SIGNATURE_VERIFICATION_PK")]
+    signature_key: Option<String>,
     /// What is logged on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
@@ -157,6 +163,10 @@ pub struct Order {
     pub conditional_updates: bool,
     /// The update service, where not the usual one.
     pub update_url: Option<Url>,
+    /// The signature store, where not the usual one.
+    pub signature_url: Option<Url>,
+    /// The public keys that sign releases, where not the usual ones.
+    pub signature_key: Option<PathBuf>,
     /// What is logged.
     pub log_level: String,
     /// Who reads the answer.
@@ -208,6 +218,16 @@ impl Arguments {
             remove_signatures: self.remove_signatures,
             conditional_updates: self.allow_conditional,
             update_url: self.update_url,
+            // Empty says nothing, as for oc-mirror.
+            signature_url: self
+                .signature_url
+                .filter(|url| !url.is_empty())
+                .map(|url| signature_url(&url))
+                .transpose()?,
+            signature_key: self
+                .signature_key
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from),
             log_level: self.log_level,
             output: self.output,
             parallel_images: images,
@@ -230,6 +250,14 @@ impl Arguments {
             Failure::usage(format!("`{text}` is not a place in a registry: {error}"))
         })
     }
+}
+
+fn signature_url(text: &str) -> Result<Url, Failure> {
+    text.parse().map_err(|error| {
+        Failure::usage(format!(
+            "--signature-url (or OCP_SIGNATURE_URL) is not a URL: {error}"
+        ))
+    })
 }
 
 fn lacks(what: &str) -> Failure {
@@ -366,6 +394,8 @@ mod tests {
             remove_signatures: false,
             conditional_updates: false,
             update_url: None,
+            signature_url: None,
+            signature_key: None,
             log_level: "warn".to_owned(),
             output: Output::Text,
             parallel_images: None,

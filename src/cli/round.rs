@@ -199,7 +199,7 @@ async fn follow(
     };
     order.print(&watch::ended(&run))?;
     for resource in handle.resources(Some(&set.0)).await.map_err(asked)? {
-        let file = order.resources.join(&resource.document.file_name);
+        let file = order.resources.join(&resource.object.file_name);
         let file = file.display().to_string();
         order.print(&format!("wrote {file}\n"))?;
         report.written.insert(file);
@@ -274,6 +274,8 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
             okd: url.clone(),
         };
     }
+    let (store, keyring) = (order.signature_url.clone(), order.signature_key.clone());
+    settings.release_verification.take(store, keyring);
     settings.parallel_images = order.parallel_images.unwrap_or(settings.parallel_images);
     settings.parallel_blobs = order.parallel_blobs.unwrap_or(settings.parallel_blobs);
     settings.retries = order.retries.unwrap_or(settings.retries);

@@ -1,6 +1,9 @@
 //! What `imagesetd serve` does: reads the settings, checks them and the directory, and runs the daemon until it is told to stop.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -62,16 +65,21 @@ fn read(file: &Path) -> Result<Settings, Failure> {
     }
 }
 
-/// What the environment says counts for more than the file: `UPDATE_URL_OVERRIDE`, as for oc-mirror.
+/// What the environment says counts for more than the file, as for oc-mirror: `UPDATE_URL_OVERRIDE`, `OCP_SIGNATURE_URL` and
+/// `OCP_SIGNATURE_VERIFICATION_PK`.
 fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {
-    if let Some(url) = std::env::var("UPDATE_URL_OVERRIDE")
-        .ok()
-        .filter(|url| !url.is_empty())
-    {
-        settings.update_service.ocp = url
-            .parse()
-            .map_err(|e| Failure::usage(format!("UPDATE_URL_OVERRIDE is not a URL: {e}")))?;
+    let said = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let url = |name: &str| {
+        let text = said(name);
+        let url = text.map(|text| text.parse()).transpose();
+        url.map_err(|e| Failure::usage(format!("{name} is not a URL: {e}")))
+    };
+    if let Some(url) = url("UPDATE_URL_OVERRIDE")? {
+        settings.update_service.ocp = url;
     }
+    let keyring = said("OCP_SIGNATURE_VERIFICATION_PK").map(PathBuf::from);
+    let store = url("OCP_SIGNATURE_URL")?;
+    settings.release_verification.take(store, keyring);
     Ok(settings)
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{
     Purpose,
     document::{IMAGE_SET, MANAGED_BY, MANAGER, PURPOSE},
-    name, yaml,
+    name,
+    object::Object,
 };
 use crate::model::{
     image::{Digest, Repository, Tag},
@@ -52,32 +53,33 @@ impl Catalog {
     }
 }
 
-/// A document of ours that is no mirror rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
-    /// The file's name in the output folder.
-    pub file_name: String,
-    /// The image set it is of.
-    pub set: SetName,
-    /// The object's name in the cluster.
-    pub name: String,
-    /// The file's text.
-    pub text: String,
-    /// The object.
-    pub value: Value,
+/// Whether an object is one of these, by its kind.
+pub fn is_one(value: &Value) -> bool {
+    let is = |api: &str, kind: &str| value["apiVersion"] == api && value["kind"] == kind;
+    is(SOURCE_API, "CatalogSource") || is(CLUSTER_API, "ClusterCatalog")
 }
 
-impl Object {
-    /// Returns the object's kind.
-    pub fn kind(&self) -> &str {
-        self.value["kind"].as_str().unwrap_or_default()
-    }
+/// Returns the documents of an image set's catalogs: those of [`objects`], and what else is published of it, which stays: clusters
+/// may have it still.
+pub fn render(
+    set: &SetName,
+    claims: &BTreeSet<Catalog>,
+    published: &[Object],
+) -> (Vec<Object>, Vec<String>) {
+    let (mut found, warnings) = objects(set, claims, published);
+    let is_new = |file: &str| found.iter().any(|object| object.file_name == file);
+    let stays = published
+        .iter()
+        .filter(|o| o.set == *set && is_one(&o.value) && !is_new(&o.file_name));
+    let stays: Vec<Object> = stays.cloned().collect();
+    found.extend(stays);
+    (found, warnings)
+}
 
-    /// The place of the catalog that it is of.
-    fn place(&self) -> &str {
-        let annotation = &self.value["metadata"]["annotations"][PLACE];
-        annotation.as_str().unwrap_or_default()
-    }
+/// The place of the catalog that an object is of.
+fn place(object: &Object) -> &str {
+    let annotation = &object.value["metadata"]["annotations"][PLACE];
+    annotation.as_str().unwrap_or_default()
 }
 
 /// Writes the objects of an image set's catalogs that have landed. `claims` are all catalogs of all image sets, `published` is what is
@@ -100,7 +102,7 @@ pub fn objects(
         let holder = published
             .iter()
             .filter(|object| object.name == format!("cs-{stem}"))
-            .map(|object| object.place().to_owned())
+            .map(|object| place(object).to_owned())
             .find(|place| places.contains(place))
             .unwrap_or_else(|| claims[0].place());
         for claim in claims.iter().filter(|c| c.set == *set) {
@@ -215,13 +217,7 @@ fn object(
         "metadata": metadata,
         "spec": spec,
     });
-    Object {
-        file_name: format!("{name}.yaml"),
-        set: catalog.set.clone(),
-        name,
-        text: yaml::document(&value),
-        value,
-    }
+    Object::new(catalog.set.clone(), format!("{name}.yaml"), name, value)
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{
-    Kind,
-    node::{Mirror, Node, Registry},
-    scope::Scope,
+    node::{Mirror, Node, Pull, Registry},
+    place::Place,
 };
 
 /// What a change does to the nodes of a cluster.
@@ -45,19 +44,20 @@ pub enum Picture {
 /// One cause of a drain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reason {
-    /// The source whose rules differ.
-    pub scope: Scope,
+    /// The scope whose table differs; nothing for what concerns the whole file.
+    pub scope: Option<Place>,
     /// The mirror, where one is the cause.
-    pub mirror: Option<Scope>,
+    pub mirror: Option<Place>,
     /// One sentence.
     pub message: String,
 }
 
-/// Compares what nodes have with what they will have, both from our documents alone.
+/// Compares what nodes have with what they will have.
 pub fn impact(before: &Node, after: &Node) -> Impact {
+    let mut reasons = BTreeSet::new();
+    searched(before, after, &mut reasons);
     let old = by_scope(before);
     let new = by_scope(after);
-    let mut reasons = BTreeSet::new();
     for scope in old.keys().filter(|scope| !new.contains_key(*scope)) {
         let why = format!("`{scope}` has no mirror rules any more");
         reasons.insert(reason(scope, None, why));
@@ -81,69 +81,134 @@ pub fn impact(before: &Node, after: &Node) -> Impact {
     }
 }
 
-fn by_scope(node: &Node) -> BTreeMap<&Scope, &Registry> {
-    node.registries().iter().map(|r| (&r.scope, r)).collect()
+/// Of two tables with one scope the last counts, as drain.go fills its maps.
+fn by_scope(node: &Node) -> BTreeMap<&Place, &Registry> {
+    node.registries().iter().map(|r| (r.scope(), r)).collect()
 }
 
-fn reason(scope: &Scope, mirror: Option<&Scope>, message: String) -> Reason {
+fn reason(scope: &Place, mirror: Option<&Place>, message: String) -> Reason {
     Reason {
-        scope: scope.clone(),
+        scope: Some(scope.clone()),
         mirror: mirror.cloned(),
         message,
     }
 }
 
+/// Registries may be added behind those that short names are looked up in, and no more than that.
+fn searched(before: &Node, after: &Node, reasons: &mut BTreeSet<Reason>) {
+    let (was, now) = (before.search.as_deref(), after.search.as_deref());
+    let (was, now) = (was.unwrap_or_default(), now.unwrap_or_default());
+    if !now.starts_with(was) {
+        reasons.insert(Reason {
+            scope: None,
+            mirror: None,
+            message: format!(
+                "unqualified-search-registries was {} and becomes {}: only adding at its end is free",
+                list(was),
+                list(now)
+            ),
+        });
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => "empty".to_owned(),
+        false => names.join(", "),
+    }
+}
+
 /// A new scope is free when all its mirrors are for digests.
 fn added(registry: &Registry, reasons: &mut BTreeSet<Reason>) {
-    let scope = &registry.scope;
-    for Mirror { location, .. } in registry.mirrors.iter().filter(|m| m.pull == Kind::Tag) {
-        let why = format!("`{scope}` is new and has a tag rule, to `{location}`");
+    let scope = registry.scope();
+    for mirror in registry.mirrors.iter().filter(|m| m.pull != Pull::Digest) {
+        let (what, location) = (rule(mirror.pull), &mirror.location);
+        let why = format!("`{scope}` is new and has {what}, to `{location}`");
         reasons.insert(reason(scope, Some(location), why));
     }
-    if registry.mirrors.is_empty() {
+    if registry.mirrors.is_empty() && !registry.digest_only {
         let why = format!("`{scope}` is new and has no mirrors");
         reasons.insert(reason(scope, None, why));
     }
 }
 
-fn changed(was: &Registry, now: &Registry, reasons: &mut BTreeSet<Reason>) {
-    let scope = &now.scope;
-    if was.blocked != now.blocked {
-        let switched = if now.blocked { "on" } else { "off" };
-        let why = format!("NeverContactSource is switched {switched} for `{scope}`");
-        reasons.insert(reason(scope, None, why));
+/// Returns what a mirror that is not for digests alone is called.
+fn rule(pull: Pull) -> &'static str {
+    match pull {
+        Pull::Tag => "a tag rule",
+        Pull::Digest => "a digest rule",
+        Pull::All | Pull::Unsaid => "a rule by digest and by tag",
     }
+}
+
+fn changed(was: &Registry, now: &Registry, reasons: &mut BTreeSet<Reason>) {
+    let scope = now.scope();
+    let mut whole = |differs: bool, why: String| {
+        if differs {
+            reasons.insert(reason(scope, None, why));
+        }
+    };
+    whole(
+        was.naming != now.naming,
+        format!("prefix or location of `{scope}` changes"),
+    );
+    let switched = |on: bool| if on { "on" } else { "off" };
+    let blocking = match now.mirrors.is_empty() {
+        true => "blocking",
+        false => "NeverContactSource",
+    };
+    whole(
+        was.blocked != now.blocked,
+        format!(
+            "{blocking} is switched {} for `{scope}`",
+            switched(now.blocked)
+        ),
+    );
+    whole(
+        was.insecure != now.insecure,
+        format!(
+            "insecure is switched {} for `{scope}`",
+            switched(now.insecure)
+        ),
+    );
     for Mirror { location, .. } in &was.mirrors {
         if first(&now.mirrors, location).is_none() {
             let why = format!("`{scope}` loses its mirror `{location}`");
             reasons.insert(reason(scope, Some(location), why));
         }
     }
-    for Mirror { location, .. } in now.mirrors.iter().filter(|m| m.pull == Kind::Tag) {
-        // As drain.go compares, with the first mirror of that location, which is the one for digests where there are both.
-        let why = match first(&was.mirrors, location) {
-            None => format!("`{scope}` gets a new tag rule, to `{location}`"),
-            Some(Kind::Tag) => continue,
-            Some(Kind::Digest)
-                if was
-                    .mirrors
-                    .iter()
-                    .any(|m| m.location == *location && m.pull == Kind::Tag) =>
-            {
-                format!(
-                    "`{scope}` has rules by digest and by tag to the one mirror `{location}`, with which any change of its rules drains"
-                )
-            }
-            Some(Kind::Digest) => {
-                format!("`{scope}` gets a tag rule to `{location}`, its mirror for digests so far")
-            }
-        };
-        reasons.insert(reason(scope, Some(location), why));
+    for mirror in now.mirrors.iter().filter(|m| m.pull != Pull::Digest) {
+        if let Some(why) = offends(was, now, mirror) {
+            reasons.insert(reason(scope, Some(&mirror.location), why));
+        }
+    }
+}
+
+/// Says why a mirror that is not for digests alone drains, if it does: it is compared as drain.go compares, with the first old mirror
+/// of its location, which is the one for digests where there are both.
+fn offends(was: &Registry, now: &Registry, mirror: &Mirror) -> Option<String> {
+    let (scope, location, what) = (now.scope(), &mirror.location, rule(mirror.pull));
+    match first(&was.mirrors, location) {
+        None if now.digest_only => None,
+        None => Some(format!(
+            "`{scope}` gets {what} that is new, to `{location}`"
+        )),
+        Some(old) if old == mirror.pull => None,
+        Some(_) if was.mirrors.contains(mirror) => Some(format!(
+            "`{scope}` has rules by digest and by tag to the one mirror `{location}`, with which any change of its rules drains"
+        )),
+        Some(Pull::Digest) => Some(format!(
+            "`{scope}` gets {what} to `{location}`, its mirror for digests so far"
+        )),
+        Some(_) => Some(format!(
+            "`{scope}` gets {what} to `{location}`, which was another kind of mirror so far"
+        )),
     }
 }
 
 /// Returns what the first mirror of a location is for.
-fn first(mirrors: &[Mirror], location: &Scope) -> Option<Kind> {
+fn first(mirrors: &[Mirror], location: &Place) -> Option<Pull> {
     let found = mirrors.iter().find(|m| m.location == *location);
     found.map(|mirror| mirror.pull)
 }
@@ -151,7 +216,10 @@ fn first(mirrors: &[Mirror], location: &Scope) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::document::Rule, model::policy::MirrorSourcePolicy};
+    use crate::{
+        cluster::{Kind, document::Rule},
+        model::policy::MirrorSourcePolicy,
+    };
 
     /// A node from rules such as `d q.io/a m.io/a m.io/b` (`t` for tag rules, upper case with NeverContactSource).
     fn node(rules: &[&str]) -> Node {

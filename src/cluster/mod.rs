@@ -1,4 +1,4 @@
-//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does.
+//! What clusters are told: mirror rules as documents, what a node makes of them, what a change of them does; and signatures.
 //!
 //! ```text
 //! units + published documents --render--> documents --diff--> changes
@@ -10,7 +10,13 @@
 
 pub mod scope;
 
+pub mod place;
+
 pub mod document;
+
+pub mod object;
+
+pub mod signatures;
 
 pub mod name;
 
@@ -34,11 +40,24 @@ pub mod change;
 
 pub mod node;
 
+pub mod operator;
+
+pub mod conf;
+
+pub mod pull;
+
 pub mod impact;
+
+pub mod forecast;
+
+pub mod objects;
+
+pub mod check;
 
 use std::{collections::BTreeMap, fmt};
 
 pub use document::{Document, Rule};
+pub use object::Object;
 pub use render::{Rendering, Warning, render};
 
 use serde::{Deserialize, Serialize};

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::{
     cluster::{
-        Kind, Purpose,
-        catalog::Object,
+        Kind, Purpose, catalog,
         document::{API_VERSION, Document, IMAGE_SET, MANAGED_BY, MANAGER, PURPOSE, rules},
         name,
+        object::Object,
+        signatures,
     },
     model::imageset::SetName,
 };
@@ -23,49 +24,52 @@ pub const MAX_FILE_BYTES: usize = 4 << 20;
 pub enum Found {
     /// Mirror rules of ours. `text` is the file's, which need not be how we would write it.
     Rules(Box<Document>),
+    /// Another document of ours that is read back.
+    Object(Box<Object>),
     /// Ours, of another kind.
     Other,
 }
 
-/// Reads the files of an output folder, given by name and content: our documents by file name, and a sentence for each file that is
-/// not ours or cannot be understood. Files whose name begins with a dot or does not end as YAML's do are passed over.
-pub fn read_published(files: &[(String, Vec<u8>)]) -> (Vec<Document>, Vec<String>) {
-    let mut documents = Vec::new();
-    let mut problems = Vec::new();
+/// What the output folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The mirror rules, by file name.
+    pub documents: Vec<Document>,
+    /// The other documents, by file name.
+    pub objects: Vec<Object>,
+    /// A sentence for each file that is not ours or cannot be understood.
+    pub problems: Vec<String>,
+}
+
+impl Published {
+    /// Returns the image sets that anything here is of.
+    pub fn sets(&self) -> impl Iterator<Item = &SetName> {
+        let rules = self.documents.iter().map(|document| &document.set);
+        rules.chain(self.objects.iter().map(|object| &object.set))
+    }
+}
+
+/// Reads the files of an output folder, given by name and content. Files whose name begins with a dot or does not end as YAML's do
+/// are passed over.
+pub fn read_published(files: &[(String, Vec<u8>)]) -> Published {
+    let mut published = Published::default();
     for (name, bytes) in files.iter().filter(|(name, _)| is_document_name(name)) {
         match inspect(name, bytes) {
-            Ok(Found::Rules(document)) => documents.push(*document),
+            Ok(Found::Rules(document)) => published.documents.push(*document),
+            Ok(Found::Object(object)) => published.objects.push(*object),
             Ok(Found::Other) => {}
-            Err(problem) => problems.push(problem),
+            Err(problem) => published.problems.push(problem),
         }
     }
+    let Published {
+        documents,
+        objects,
+        problems,
+    } = &mut published;
     documents.sort_by(|a, b| a.file_name.cmp(&b.file_name));
-    problems.sort();
-    (documents, problems)
-}
-
-/// Reads the documents of ours that are no mirror rules, by file name; what else there is is passed over.
-pub fn read_objects(files: &[(String, Vec<u8>)]) -> Vec<Object> {
-    let named = files.iter().filter(|(name, _)| is_document_name(name));
-    let mut objects: Vec<Object> = named
-        .filter(|(name, bytes)| matches!(inspect(name, bytes), Ok(Found::Other)))
-        .filter_map(|(name, bytes)| object(name, bytes))
-        .collect();
     objects.sort_by(|a, b| a.file_name.cmp(&b.file_name));
-    objects
-}
-
-fn object(file: &str, bytes: &[u8]) -> Option<Object> {
-    let text = str::from_utf8(bytes).ok()?;
-    let value: Value = serde_yaml::from_str(text).ok()?;
-    let head = Head::deserialize(&value).ok()?;
-    Some(Object {
-        file_name: file.to_owned(),
-        set: SetName(head.metadata.annotation(IMAGE_SET).ok()?.to_owned()),
-        name: head.metadata.name,
-        text: text.to_owned(),
-        value,
-    })
+    problems.sort();
+    published
 }
 
 /// Whether a file of this name is looked at.
@@ -92,6 +96,30 @@ pub fn inspect(file: &str, bytes: &[u8]) -> Result<Found, String> {
     let kind = match (head.api_version.as_str(), head.kind.as_str()) {
         (API_VERSION, "ImageDigestMirrorSet") => Kind::Digest,
         (API_VERSION, "ImageTagMirrorSet") => Kind::Tag,
+        _ if signatures::is_one(&value) => {
+            let set = head.metadata.annotation(IMAGE_SET).map(str::to_owned);
+            let object = set.and_then(|set| signatures::read(file, text, SetName(set), value));
+            return object
+                .map(|object| Found::Object(Box::new(object)))
+                .map_err(|why| {
+                    format!(
+                        "`{file}` is left alone, and its signatures are not counted: {why}; restore the file as imagesetd wrote it, or delete it to have it written anew"
+                    )
+                });
+        }
+        _ if catalog::is_one(&value) => {
+            let set = head.metadata.annotation(IMAGE_SET).map(str::to_owned);
+            return Ok(match set {
+                Ok(set) => Found::Object(Box::new(Object {
+                    file_name: file.to_owned(),
+                    set: SetName(set),
+                    name: head.metadata.name,
+                    text: text.to_owned(),
+                    value,
+                })),
+                Err(_) => Found::Other,
+            });
+        }
         _ => return Ok(Found::Other),
     };
     document(file, text, kind, &head.metadata, value)
@@ -204,7 +232,11 @@ mod tests {
             .iter()
             .map(|d| file(&d.file_name, &d.text))
             .collect();
-        let (mut read, problems) = read_published(&files);
+        let Published {
+            documents: mut read,
+            problems,
+            ..
+        } = read_published(&files);
         read.sort_by(|a, b| a.set.cmp(&b.set));
         assert_eq!((read, problems), (documents.to_vec(), vec![]));
     }
@@ -213,9 +245,9 @@ mod tests {
     fn what_is_not_ours_or_broken_is_named() {
         let ours = ours("prod");
         let problem = |name: &str, text: &str| {
-            let (documents, problems) = read_published(&[file(name, text)]);
-            assert_eq!(documents, vec![], "{name}");
-            problems.concat()
+            let read = read_published(&[file(name, text)]);
+            assert_eq!(read.documents, vec![], "{name}");
+            read.problems.concat()
         };
         assert!(problem("x.yaml", "a: [").starts_with("`x.yaml` is left alone: it cannot be read"));
         assert!(problem("x.yaml", "a: b").contains("not a Kubernetes object"));

@@ -14,6 +14,7 @@ use crate::{
         contact,
         document::{Document, Rule},
         needs::Needs,
+        object::Object,
         scope::Scope,
     },
     model::{imageset::SetName, policy::MirrorSourcePolicy},
@@ -27,6 +28,8 @@ const LARGE_DOCUMENT: usize = 1 << 20;
 pub struct Rendering {
     /// All documents of all image sets, by file name.
     pub documents: Vec<Document>,
+    /// The documents that hold no rules, by file name; rendering rules leaves them out.
+    pub objects: Vec<Object>,
     /// File names of published documents that are no more; only retiring takes documents away.
     pub removed: Vec<String>,
     /// What a person should know, by image set.
@@ -62,6 +65,7 @@ pub fn render(units: &[Unit], published: &[Document], options: &Options) -> Rend
     Rendering {
         removed: gone.filter(|name| !names.contains(name)).cloned().collect(),
         documents,
+        objects: Vec::new(),
         warnings: warnings.into_iter().collect(),
     }
 }

@@ -1,26 +1,28 @@
-//! Which blob is where, who is bringing it, and how it gets to where it belongs.
+//! Which blob is where, and who is bringing it.
 //!
 //! Two locks, always taken in this order: one for a blob in a repository (registries confuse two uploads of one blob to one
-//! repository), then one for the blob itself, held only by the one who downloads it.
+//! repository), then one for the blob itself, held only by the one who downloads it. A place in the queue comes after both, and who
+//! has one waits for no lock: so nobody waits for someone who waits for them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
-use tokio::sync::{Mutex as Lock, Semaphore};
-use tokio_util::io::ReaderStream;
+use tokio::sync::Mutex as Lock;
 
-use super::{Engine, Event, Permits, Reporter};
+use super::{
+    Engine, Event, Reporter, Stock,
+    queue::{Queue, Rank},
+    transfer::{Ground, Transfer},
+};
 use crate::{
     model::{
         image::{Digest, Repository},
         manifest::Descriptor,
         mirrored::Landed,
     },
-    registry::{self, Begun, Upload},
+    registry::{self, Begun},
 };
 
 /// How a blob came to be where it belongs.
@@ -36,53 +38,129 @@ pub enum Outcome {
 
 type Pair = (Repository, Digest);
 
-/// Knows where blobs are in the mirror, as far as this run has seen.
-pub(super) struct Desk {
-    held: Mutex<HashMap<Digest, BTreeSet<Repository>>>,
-    pairs: Mutex<HashMap<Pair, Arc<Lock<()>>>>,
-    leads: Mutex<HashMap<Digest, Arc<Lock<()>>>>,
-    permits: Permits,
-}
+/// Who sends which blob to which repository: one at a time, whatever run it is of.
+#[derive(Debug, Clone, Default)]
+pub struct Uploads(Arc<Mutex<HashMap<Pair, Arc<Lock<()>>>>>);
 
-impl Desk {
-    pub(super) fn new(held: HashMap<Digest, Vec<Repository>>, transfers: usize) -> Self {
-        let held = held
-            .into_iter()
-            .map(|(digest, repositories)| (digest, repositories.into_iter().collect()));
-        Desk {
-            held: Mutex::new(held.collect()),
-            pairs: Mutex::default(),
-            leads: Mutex::default(),
-            permits: Arc::new(Semaphore::new(transfers.max(1))),
+impl Uploads {
+    fn of(&self, pair: &Pair) -> Arc<Lock<()>> {
+        lock(&self.0).entry(pair.clone()).or_default().clone()
+    }
+
+    /// Drops the lock of what has landed, where nobody else waits for it.
+    fn settle(&self, pair: &Pair, own: Arc<Lock<()>>) {
+        let mut all = lock(&self.0);
+        // One in the map, one here.
+        if Arc::strong_count(&own) <= 2 {
+            all.remove(pair);
         }
     }
 
-    /// Drops the belief that a repository has a blob.
+    fn under_way(&self) -> Vec<String> {
+        let all = lock(&self.0);
+        let busy = all.iter().filter(|(_, upload)| upload.try_lock().is_err());
+        busy.map(|((repository, digest), _)| format!("blob {digest} for {repository}"))
+            .collect()
+    }
+}
+
+/// Since when a repository is known to have a blob. What this run has brought is the surer donor: what was believed before may be
+/// gone, and some registries mount only from where there is a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Since {
+    Now,
+    Before,
+}
+
+/// Knows where blobs are in the mirror, as far as this run has seen.
+pub(super) struct Desk {
+    held: Mutex<HashMap<Digest, BTreeMap<Repository, Since>>>,
+    /// What the mirror turned out to lack, and may still say that it has.
+    doubted: Mutex<HashSet<Pair>>,
+    /// Repositories that have nothing, until something went wrong there.
+    empty: Mutex<HashSet<Repository>>,
+    /// Blobs that several repositories are to have.
+    shared: HashSet<Digest>,
+    uploads: Uploads,
+    leads: Mutex<HashMap<Digest, Arc<Lock<()>>>>,
+    queue: Arc<Queue>,
+}
+
+impl Desk {
+    pub(super) fn new(stock: Stock, uploads: Uploads, transfers: usize) -> Self {
+        let before = |repositories: Vec<Repository>| {
+            let known = repositories.into_iter().map(|r| (r, Since::Before));
+            known.collect()
+        };
+        let held = stock.donors.into_iter();
+        Desk {
+            held: Mutex::new(held.map(|(digest, r)| (digest, before(r))).collect()),
+            doubted: Mutex::default(),
+            empty: Mutex::new(stock.empty),
+            shared: stock.shared,
+            uploads,
+            leads: Mutex::default(),
+            queue: Queue::new(transfers),
+        }
+    }
+
+    /// Drops the belief that a repository has a blob, whatever the mirror says of it when it is asked again.
     pub(super) fn forget(&self, repository: &Repository, digest: &Digest) {
         if let Some(held) = lock(&self.held).get_mut(digest) {
             held.remove(repository);
+        }
+        lock(&self.doubted).insert((repository.clone(), digest.clone()));
+    }
+
+    /// Names some of what is on its way, for messages.
+    pub(super) fn on_its_way(&self) -> String {
+        let mut names = self.uploads.under_way();
+        names.sort();
+        let more = names.len().saturating_sub(3);
+        names.truncate(3);
+        match (names.is_empty(), more) {
+            (true, _) => "no blob".to_owned(),
+            (false, 0) => names.join(", "),
+            (false, more) => format!("{} and {more} more", names.join(", ")),
         }
     }
 
     fn has(&self, repository: &Repository, digest: &Digest) -> bool {
         lock(&self.held)
             .get(digest)
-            .is_some_and(|held| held.contains(repository))
+            .is_some_and(|held| held.contains_key(repository))
     }
 
     fn donor(&self, near: &Repository, digest: &Digest) -> Option<Repository> {
         let held = lock(&self.held);
-        held.get(digest)?
-            .iter()
-            .find(|r| r.registry() == near.registry())
-            .cloned()
+        let here = |(r, _): &(&Repository, &Since)| r.registry() == near.registry();
+        let donors = held.get(digest)?.iter().filter(here);
+        let (donor, _) = donors.min_by_key(|(_, since)| **since)?;
+        Some(donor.clone())
     }
 
     fn settled(&self, repository: &Repository, digest: &Digest) {
         lock(&self.held)
             .entry(digest.clone())
             .or_default()
-            .insert(repository.clone());
+            .insert(repository.clone(), Since::Now);
+    }
+
+    fn ground(&self, key: &Pair) -> Ground {
+        if lock(&self.doubted).contains(key) {
+            Ground::Doubted
+        } else if lock(&self.empty).contains(&key.0) {
+            Ground::Empty
+        } else {
+            Ground::Unknown
+        }
+    }
+
+    fn rank(&self, blob: &Descriptor) -> Rank {
+        Rank {
+            shared: self.shared.contains(&blob.digest),
+            size: blob.size,
+        }
     }
 
     /// Sees to it that `target` has `blob`, from wherever is cheapest.
@@ -95,9 +173,11 @@ impl Desk {
         blob: &Descriptor,
     ) -> Result<(), registry::Error> {
         let key = (target.clone(), blob.digest.clone());
-        let pair = lock(&self.pairs).entry(key.clone()).or_default().clone();
-        let _alone = pair.lock().await;
+        let upload = self.uploads.of(&key);
+        let alone = upload.lock().await;
         if self.has(target, &blob.digest) {
+            drop(alone);
+            self.uploads.settle(&key, upload);
             report.say(Event::Blob(Outcome::Present)).await;
             return Ok(());
         }
@@ -108,10 +188,19 @@ impl Desk {
             target,
             blob,
         };
-        let outcome = self.bring(&transfer).await?;
+        let outcome = match self.bring(&transfer, &key).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // What was begun may have got there all the same.
+                lock(&self.empty).remove(target);
+                return Err(error);
+            }
+        };
         self.settled(target, &blob.digest);
+        lock(&self.doubted).remove(&key);
+        drop(alone);
         // Whoever comes from now on finds it there; only those who failed leave their lock for the next to queue at.
-        lock(&self.pairs).remove(&key);
+        self.uploads.settle(&key, upload);
         report
             .say(Event::Landed(Landed::Blob(
                 target.clone(),
@@ -122,18 +211,25 @@ impl Desk {
         Ok(())
     }
 
-    async fn bring(&self, transfer: &Transfer<'_>) -> Result<Outcome, registry::Error> {
+    async fn bring(&self, transfer: &Transfer<'_>, key: &Pair) -> Result<Outcome, registry::Error> {
         let digest = &transfer.blob.digest;
-        if let Some(donor) = self.donor(transfer.target, digest) {
+        let ground = self.ground(key);
+        // What the mirror was wrong about in one repository it may be wrong about in all: the bytes are brought once more.
+        let donor = || {
+            self.donor(transfer.target, digest)
+                .filter(|_| ground != Ground::Doubted)
+        };
+        if let Some(donor) = donor() {
             return self.take_over(transfer, &donor).await;
         }
         let lead = lock(&self.leads).entry(digest.clone()).or_default().clone();
         let leading = lead.lock().await;
-        if let Some(donor) = self.donor(transfer.target, digest) {
+        if let Some(donor) = donor() {
             drop(leading);
             return self.take_over(transfer, &donor).await;
         }
-        let outcome = transfer.download(&self.permits).await?;
+        let _turn = self.queue.turn(self.rank(transfer.blob)).await;
+        let outcome = transfer.download(ground).await?;
         // Said before the lead is given up, so that those who wait find a donor.
         self.settled(transfer.target, digest);
         lock(&self.leads).remove(digest);
@@ -147,113 +243,32 @@ impl Desk {
         donor: &Repository,
     ) -> Result<Outcome, registry::Error> {
         let digest = &transfer.blob.digest;
-        let _permit = self.permits.acquire().await;
-        match transfer.begin(donor).await? {
-            Begun::Mounted => Ok(Outcome::Mounted),
-            Begun::Upload(upload) => {
-                match transfer.engine.mirror.blob(donor, transfer.blob).await {
-                    Ok(body) => transfer.finish(upload, body.boxed()).await,
-                    Err(error) if error.is_not_found() => {
-                        // The donor has lost it: what was believed of it is dropped, and upstream has it still.
-                        self.forget(donor, digest);
-                        transfer
-                            .report
-                            .say(Event::Landed(Landed::Gone(donor.clone(), digest.clone())))
-                            .await;
-                        let body = transfer.upstream_body().await?;
-                        transfer.finish(upload, body).await
-                    }
-                    Err(error) => {
-                        transfer.engine.mirror.cancel_upload(upload).await;
-                        Err(error)
-                    }
-                }
+        // A mount moves no bytes, and waits for nobody's.
+        let upload = match transfer.begin(Some(donor)).await? {
+            Begun::Mounted | Begun::Taken => return Ok(Outcome::Mounted),
+            Begun::Upload(upload) => upload,
+        };
+        let _turn = self.queue.turn(self.rank(transfer.blob)).await;
+        let mut reader = transfer.donor(donor);
+        match reader.from(0).await {
+            Ok(body) => transfer.finish(upload, reader, Some(body)).await,
+            Err(error) if error.is_not_found() => {
+                // The donor has lost it: what was believed of it is dropped, and upstream has it still.
+                self.forget(donor, digest);
+                transfer
+                    .report
+                    .say(Event::Landed(Landed::Gone(donor.clone(), digest.clone())))
+                    .await;
+                transfer
+                    .finish(upload, transfer.upstream().await, None)
+                    .await
+            }
+            Err(error) => {
+                transfer.engine.mirror.cancel_upload(upload).await;
+                Err(error)
             }
         }
     }
-}
-
-/// One blob on its way to one repository.
-struct Transfer<'a> {
-    engine: &'a Engine,
-    report: &'a Reporter,
-    source: &'a Repository,
-    target: &'a Repository,
-    blob: &'a Descriptor,
-}
-
-type Body = BoxStream<'static, Result<Bytes, registry::Error>>;
-
-impl Transfer<'_> {
-    async fn begin(&self, from: &Repository) -> Result<Begun, registry::Error> {
-        self.engine
-            .mirror
-            .begin_upload(self.target, Some((&self.blob.digest, from)))
-            .await
-    }
-
-    /// Uploads from a kept file or from the source. The mount from the target itself asks whether it has the blob already and
-    /// begins the upload if not, in one request.
-    async fn download(&self, permits: &Permits) -> Result<Outcome, registry::Error> {
-        let _permit = permits.acquire().await;
-        match self.begin(self.target).await? {
-            Begun::Mounted => Ok(Outcome::Present),
-            Begun::Upload(upload) => {
-                let body = match self.upstream_body().await {
-                    Ok(body) => body,
-                    Err(error) => {
-                        self.engine.mirror.cancel_upload(upload).await;
-                        return Err(error);
-                    }
-                };
-                self.finish(upload, body).await
-            }
-        }
-    }
-
-    async fn upstream_body(&self) -> Result<Body, registry::Error> {
-        if let Some(body) = self.kept_body().await {
-            return Ok(body);
-        }
-        let body = self.engine.source.blob(self.source, self.blob).await?;
-        Ok(counted(body, self.report.clone()).boxed())
-    }
-
-    /// The blob as it was kept from planning. It was verified when it was kept; the mirror verifies it once more.
-    async fn kept_body(&self) -> Option<Body> {
-        let path = self.engine.larder.blob(&self.blob.digest)?;
-        let file = tokio::fs::File::open(path).await.ok()?;
-        let length = file.metadata().await.ok()?.len();
-        let what = self.blob.digest.to_string();
-        let body = ReaderStream::with_capacity(file, 256 << 10).map_err(move |source| {
-            registry::Error::File {
-                what: what.clone(),
-                source,
-            }
-        });
-        (length == self.blob.size).then(|| body.boxed())
-    }
-
-    async fn finish(&self, upload: Upload, body: Body) -> Result<Outcome, registry::Error> {
-        self.engine.mirror.upload(upload, self.blob, body).await?;
-        Ok(Outcome::Copied)
-    }
-}
-
-/// Reports the bytes that come through.
-fn counted(
-    body: impl Stream<Item = Result<Bytes, registry::Error>> + Send + 'static,
-    report: Reporter,
-) -> impl Stream<Item = Result<Bytes, registry::Error>> + Send + 'static {
-    body.then(move |piece| {
-        let report = report.clone();
-        async move {
-            if let Ok(bytes) = &piece {
-                report.say(Event::Downloaded(bytes.len() as u64)).await;
-            }
-            piece
-        }
-    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

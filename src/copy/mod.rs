@@ -10,10 +10,20 @@ mod attached;
 
 mod blobs;
 
+mod pulse;
+
+mod queue;
+
+mod setback;
+
 mod survey;
 
+mod transfer;
+
+mod units;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     hash::Hash,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -21,14 +31,17 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use blobs::Desk;
+use pulse::Pulse;
+use setback::{PATIENCE, Setback, pause, stopped, stuck, told};
+use units::{Numbered, Units};
 
-pub use blobs::Outcome;
+pub use blobs::{Outcome, Uploads};
 
-pub use survey::{Surveyed, survey, survey_attached};
+pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached};
 
 use crate::{
     model::{
@@ -62,6 +75,23 @@ pub struct Limits {
     pub blobs: usize,
     /// Further tries of what failed in passing.
     pub retries: u32,
+    /// How long nothing at all may move before the run is given up. Single requests have their own, shorter limits; this one is for
+    /// what nobody has thought of.
+    pub stall: Duration,
+}
+
+/// The longest that nothing moves in a run where all is well: longer than registries are waited for, and asked again, altogether.
+pub const STALL: Duration = Duration::from_secs(30 * 60);
+
+/// What is known, when a run begins, of what its blobs will find in the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Where blobs are already.
+    pub donors: HashMap<Digest, Vec<Repository>>,
+    /// Blobs that several repositories are to have.
+    pub shared: HashSet<Digest>,
+    /// Repositories that were not there when they were looked for, and so have nothing.
+    pub empty: HashSet<Repository>,
 }
 
 /// What a run reports, in the order it happens.
@@ -102,6 +132,8 @@ pub struct Engine {
     pub mirror: Client,
     /// What is at hand.
     pub larder: Arc<dyn Larder>,
+    /// Uploads under way, of this run and of others to the same mirror.
+    pub uploads: Uploads,
     /// How much at once.
     pub limits: Limits,
     /// No new work is begun once this is cancelled; what is in flight goes on.
@@ -112,53 +144,58 @@ pub struct Engine {
 
 /// Tells the run's owner what happens; waits where the owner is slow.
 #[derive(Clone)]
-struct Reporter(mpsc::Sender<Event>);
+struct Reporter {
+    events: mpsc::Sender<Event>,
+    pulse: Arc<Pulse>,
+}
 
 impl Reporter {
     async fn say(&self, event: Event) {
+        self.pulse.beat();
         // The owner hangs up only when it goes away itself, and then nobody needs to know.
-        let _ = self.0.send(event).await;
+        let _ = self.events.send(event).await;
     }
 }
 
 impl Engine {
-    /// Performs `steps` and returns when each is done, failed or skipped. `donors` says where blobs are already, see [`donors`].
-    pub async fn run(
-        self,
-        steps: Vec<Step>,
-        donors: HashMap<Digest, Vec<Repository>>,
-        events: mpsc::Sender<Event>,
-    ) {
-        let desk = Desk::new(donors, self.limits.blobs);
+    /// Performs `steps` and returns when each is done, failed or skipped. `stock` says what the mirror has, see [`stock`].
+    pub async fn run(self, steps: Vec<Step>, stock: Stock, events: mpsc::Sender<Event>) {
+        let desk = Desk::new(stock, self.uploads.clone(), self.limits.blobs);
+        let (units, ready) = Units::new(steps);
         let run = Run {
-            report: Reporter(events),
+            report: Reporter {
+                events,
+                pulse: Arc::default(),
+            },
             desk,
-            units: Units::new(&steps),
-            steps: steps
-                .into_iter()
-                .enumerate()
-                .map(|(n, step)| (n, Arc::new(step)))
-                .collect(),
+            stuck: CancellationToken::new(),
+            units,
             places: Mutex::new(HashMap::new()),
             accessories: Mutex::new(HashMap::new()),
             lists: Mutex::new(HashMap::new()),
             engine: self,
         };
-        run.perform().await;
+        run.perform(ready).await;
     }
 }
 
-/// Looks up which repositories of the mirror hold the blobs of `steps`.
-pub fn donors(
+/// Looks up which repositories of the mirror hold the blobs of `steps`, and which blobs several of them want.
+pub fn stock(
     steps: &[Step],
     mirrored: &Mirrored,
     larder: &dyn Larder,
-) -> HashMap<Digest, Vec<Repository>> {
+    empty: HashSet<Repository>,
+) -> Stock {
     let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
+    let mut wanted: HashMap<Digest, &Repository> = HashMap::new();
+    let mut shared = HashSet::new();
     for step in steps {
         let target = &step.image.target;
         for manifest in manifests_at_hand(step, larder) {
             for blob in manifest.blobs() {
+                if *wanted.entry(blob.digest.clone()).or_insert(target) != target {
+                    shared.insert(blob.digest.clone());
+                }
                 let held = donors.entry(blob.digest.clone()).or_default();
                 if mirrored.blob(target, &blob.digest) && !held.contains(target) {
                     held.push(target.clone());
@@ -169,7 +206,11 @@ pub fn donors(
             }
         }
     }
-    donors
+    Stock {
+        donors,
+        shared,
+        empty,
+    }
 }
 
 fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
@@ -188,22 +229,6 @@ fn manifests_at_hand(step: &Step, larder: &dyn Larder) -> Vec<Arc<Manifest>> {
 /// Whether a manifest is in its place already, held by the one who is bringing it.
 type Place = Arc<tokio::sync::Mutex<bool>>;
 
-/// Why an image could not be brought into its place, all of it.
-struct Setback {
-    error: registry::Error,
-    /// Whether the image is there, and only something that belongs to it is not.
-    tagged: bool,
-}
-
-impl From<registry::Error> for Setback {
-    fn from(error: registry::Error) -> Self {
-        Setback {
-            error,
-            tagged: false,
-        }
-    }
-}
-
 /// What is in its place, by what it is.
 type Places<T> = Mutex<HashMap<(Repository, T), Place>>;
 
@@ -216,10 +241,11 @@ fn place_in<T: Clone + Eq + Hash>(places: &Places<T>, target: &Repository, what:
 /// One performance of a plan.
 struct Run {
     engine: Engine,
-    steps: Vec<(usize, Arc<Step>)>,
     desk: Desk,
     units: Units,
     report: Reporter,
+    /// What is in flight is given up once this is cancelled: nothing moves any more.
+    stuck: CancellationToken,
     /// One writer a manifest and repository: two steps may share a digest under two tags.
     places: Places<Digest>,
     /// One writer an accessory: two tags of one image share what belongs to it.
@@ -229,23 +255,50 @@ struct Run {
 }
 
 impl Run {
-    async fn perform(self) {
-        let (last, first): (Vec<_>, Vec<_>) =
-            self.steps.clone().into_iter().partition(|(_, step)| {
-                step.image.kind == Kind::Release || step.image.kind.is_catalog()
-            });
-        for wave in [first, last] {
+    async fn perform(self, ready: Vec<Numbered>) {
+        tokio::select! {
+            () = self.steps(ready) => {}
+            never = self.watch() => match never {},
+        }
+    }
+
+    /// Gives up what is in flight when nothing moves any more, and leaves it to those who wait for it to say so.
+    async fn watch(&self) -> std::convert::Infallible {
+        let say = |silent: Duration| {
+            let minutes = silent.as_secs() / 60;
+            tracing::warn!(minutes, on_its_way = %self.desk.on_its_way(), "nothing has moved");
+        };
+        let limit = self.engine.limits.stall;
+        self.report.pulse.stopped(limit, say).await;
+        tracing::error!(minutes = limit.as_secs() / 60, on_its_way = %self.desk.on_its_way(), "the run is given up: nothing moves");
+        self.stuck.cancel();
+        std::future::pending().await
+    }
+
+    /// Brings what can be begun, and each payload as soon as its components have ended: a release that is whole is not kept waiting
+    /// for the next one. Operator catalogs come last, when what they offer is there.
+    async fn steps(&self, ready: Vec<Numbered>) {
+        let (catalogs, first): (Vec<_>, Vec<_>) = ready
+            .into_iter()
+            .partition(|(_, step)| step.image.kind.is_catalog());
+        for wave in [first, catalogs] {
             stream::iter(wave)
-                .for_each_concurrent(self.engine.limits.images.max(1), |(number, step)| {
-                    self.step(number, step)
-                })
+                .for_each_concurrent(
+                    self.engine.limits.images.max(1),
+                    |(number, step)| async move {
+                        self.step(number, step.clone()).await;
+                        for (number, payload) in self.units.ended(&step) {
+                            self.step(number, payload).await;
+                        }
+                    },
+                )
                 .await;
         }
     }
 
     async fn step(&self, number: usize, step: Arc<Step>) {
         if !self.engine.larder.wanted(&step) {
-            self.units.skipped(&step, number);
+            self.units.failed(&step, number);
             return self.report.say(Event::Skipped(number)).await;
         }
         let result = match self.hindrance(&step) {
@@ -265,6 +318,9 @@ impl Run {
     fn hindrance(&self, step: &Step) -> Option<Failed> {
         if self.engine.stop.is_cancelled() {
             return Some(stopped(0));
+        }
+        if self.stuck.is_cancelled() {
+            return Some(stuck(self.engine.limits.stall, 0));
         }
         let missing = self.units.missing(step);
         if step.image.kind != Kind::Release || missing.is_empty() {
@@ -287,6 +343,7 @@ impl Run {
         tokio::select! {
             result = work => result,
             () = self.engine.abandon.cancelled() => Err(stopped(1)),
+            () = self.stuck.cancelled() => Err(stuck(self.engine.limits.stall, 1)),
         }
     }
 
@@ -298,7 +355,10 @@ impl Run {
                 Ok(()) => return Ok(()),
                 Err(setback) => setback,
             };
-            let again = error.is_transient()
+            // Wrong bytes are a mishap of the way once, and twice they are what is there.
+            let passing = error.is_transient() || (error.is_wrong_bytes() && attempt == 1);
+            let again = passing
+                && error.retry_after().is_none_or(|asked| asked <= PATIENCE)
                 && attempt <= self.engine.limits.retries
                 && !self.engine.stop.is_cancelled();
             if !again {
@@ -496,69 +556,6 @@ impl Run {
         }
     }
 }
-
-/// Says why an image failed, and what to do where the registry's own words leave that open.
-fn told(error: &registry::Error, step: &Step) -> String {
-    let cause = sentence(error);
-    if step.image.platforms.is_empty() || !error.is_sparse_index_refusal() {
-        return cause;
-    }
-    format!(
-        "{cause}; `platforms` leaves children of this index out, and the mirror takes an index only with all of them: allow it there \
-         (Distribution v3: `validation.manifests.indexes.platforms: none`; Quay: `FEATURE_SPARSE_INDEX: true`; Distribution 2.8 \
-         cannot), or remove `platforms` to mirror the image whole"
-    )
-}
-
-fn stopped(attempts: u32) -> Failed {
-    Failed {
-        cause: "not copied since the run was stopped".into(),
-        attempts,
-        because_of: vec![],
-        stopped: true,
-    }
-}
-
-/// Waits before another try: a second, then twice as long each time up to half a minute, with some jitter.
-async fn pause(attempt: u32) {
-    let base = 1000u64 << (attempt - 1).min(5);
-    let millis = base.min(30_000) + fastrand::u64(0..500);
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-}
-
-/// Which steps of a unit did not land, so that a payload knows.
-struct Units(Mutex<BTreeMap<String, Vec<usize>>>);
-
-impl Units {
-    fn new(steps: &[Step]) -> Self {
-        Units(Mutex::new(
-            steps
-                .iter()
-                .map(|s| (s.image.unit.clone(), vec![]))
-                .collect(),
-        ))
-    }
-
-    fn failed(&self, step: &Step, number: usize) {
-        let mut units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        units
-            .entry(step.image.unit.clone())
-            .or_default()
-            .push(number);
-    }
-
-    fn skipped(&self, step: &Step, number: usize) {
-        self.failed(step, number);
-    }
-
-    fn missing(&self, step: &Step) -> Vec<usize> {
-        let units = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        units.get(&step.image.unit).cloned().unwrap_or_default()
-    }
-}
-
-/// The permits for blob transfers.
-type Permits = Arc<Semaphore>;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Asks the mirror what the store does not know of it, before a plan is made: a mirror that another tool filled is adopted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -12,27 +12,67 @@ use crate::{
     model::{
         accessory::{self, Accessory},
         desired::Wanted,
-        image::{Digest, Repository, Tag},
+        image::{Digest, Registry, Repository, Tag},
         manifest::Manifest,
         mirrored::Landed,
     },
     registry::{Error, Selector},
 };
 
+/// What a look at the mirror came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What is there.
+    pub landed: Vec<Landed>,
+    /// Repositories that do not exist, and so have nothing, not even a blob.
+    pub empty: HashSet<Repository>,
+}
+
+/// The most pages of repositories that are read before images are looked for one by one.
+const MAX_PAGES: usize = 100;
+
 /// Looks for images that nothing is known of, and returns what is there. It reads, it writes nothing.
 ///
-/// One look an image where the repository has tags, one look for all of a repository that has none; of an image that is wanted for
-/// some platforms, one look a platform more. Of a whole index it is taken on trust that its children are there: registries refuse
-/// an index without them unless told otherwise.
-pub async fn survey(
-    mirror: &Client,
-    images: &[Wanted],
-    width: usize,
-) -> Result<Vec<Landed>, Error> {
+/// The mirror is asked which repositories it has, where it lets us: an empty one is known by one request. In those that are there it
+/// is one look an image where the repository has tags, one look for all of a repository that has none; of an image that is wanted
+/// for some platforms, one look a platform more. Of a whole index it is taken on trust that its children are there: registries
+/// refuse an index without them unless told otherwise.
+pub async fn survey(mirror: &Client, images: &[Wanted], width: usize) -> Result<Surveyed, Error> {
     let mut unknown: BTreeMap<&Repository, Vec<&Wanted>> = BTreeMap::new();
     for image in images {
         unknown.entry(&image.target).or_default().push(image);
     }
+    let empty = absent(mirror, unknown.keys().copied().collect()).await;
+    unknown.retain(|repository, _| !empty.contains(*repository));
+    let landed = looked_at(mirror, unknown, width).await?;
+    Ok(Surveyed { landed, empty })
+}
+
+/// Returns which of these repositories a registry's own list does not have; none of them where there is no list to be had, or where
+/// reading it would take longer than looking for each.
+async fn absent(mirror: &Client, repositories: Vec<&Repository>) -> HashSet<Repository> {
+    let mut by_registry: BTreeMap<&Registry, Vec<&Repository>> = BTreeMap::new();
+    for repository in repositories {
+        let group = by_registry.entry(repository.registry());
+        group.or_default().push(repository);
+    }
+    let mut absent = HashSet::new();
+    // One look tells as much of one repository as the list does.
+    for wanted in by_registry.into_values().filter(|wanted| wanted.len() > 1) {
+        let pages = wanted.len().min(MAX_PAGES);
+        if let Some(found) = mirror.repositories(wanted[0], pages).await {
+            let missing = wanted.into_iter().filter(|r| !found.contains(r.path()));
+            absent.extend(missing.cloned());
+        }
+    }
+    absent
+}
+
+async fn looked_at(
+    mirror: &Client,
+    unknown: BTreeMap<&Repository, Vec<&Wanted>>,
+    width: usize,
+) -> Result<Vec<Landed>, Error> {
     let looks: Vec<_> = unknown
         .into_iter()
         .map(|(repository, images)| candidates(mirror, repository, images))
@@ -155,7 +195,7 @@ fn landed_with(repository: &Repository, manifest: &Manifest, complete: bool) -> 
 
 /// What the mirror has of signatures and referrers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surveyed {
+pub struct SurveyedAttached {
     /// What is there.
     pub landed: Vec<Landed>,
     /// The manifests under cosign's tags, which may hold more than upstream's do, or something else.
@@ -169,7 +209,7 @@ pub async fn survey_attached(
     mirror: &Client,
     unknown: Vec<(Repository, Vec<Accessory>)>,
     width: usize,
-) -> Result<Surveyed, Error> {
+) -> Result<SurveyedAttached, Error> {
     let mut repositories: BTreeMap<Repository, BTreeSet<Accessory>> = BTreeMap::new();
     for (repository, accessories) in unknown {
         repositories
@@ -203,7 +243,7 @@ pub async fn survey_attached(
         .map(|(repository, sought)| seek(mirror, repository, sought))
         .collect();
     let found: Vec<_> = stream::iter(looks).buffered(width.max(1)).collect().await;
-    let mut surveyed = Surveyed::default();
+    let mut surveyed = SurveyedAttached::default();
     for found in answered(found)? {
         surveyed.landed.extend(found.landed);
         surveyed.manifests.extend(found.manifests);
@@ -239,17 +279,17 @@ async fn seek(
     mirror: &Client,
     repository: &Repository,
     sought: Sought<'_>,
-) -> Result<Surveyed, Error> {
+) -> Result<SurveyedAttached, Error> {
     match sought {
         Sought::Tag(tag) => {
             let name = Selector::Tag(tag.clone());
             let Some(manifest) = read_any(mirror, repository, name).await? else {
-                return Ok(Surveyed::default());
+                return Ok(SurveyedAttached::default());
             };
             let digest = manifest.digest.clone();
             let mut landed = landed_with(repository, &manifest, true);
             landed.push(Landed::Tag(repository.clone(), tag, digest));
-            Ok(Surveyed {
+            Ok(SurveyedAttached {
                 landed,
                 manifests: vec![Arc::new(manifest)],
             })
@@ -262,7 +302,7 @@ async fn seek(
                 digest: digest.clone(),
                 complete: true,
             });
-            Ok(Surveyed {
+            Ok(SurveyedAttached {
                 landed: landed.collect(),
                 manifests: Vec::new(),
             })

@@ -34,18 +34,41 @@ fn a_unit_knows_which_of_its_steps_are_missing() {
         step("one", Kind::Release, "ri:1"),
         step("other", Kind::Release, "ri:2"),
     ];
-    let units = Units::new(&steps);
+    let (units, ready) = Units::new(steps.to_vec());
+    assert_eq!(numbers(&ready), [0, 1, 2]);
     assert_eq!(units.missing(&steps[3]), Vec::<usize>::new());
     units.failed(&steps[1], 1);
-    units.skipped(&steps[0], 0);
+    units.failed(&steps[0], 0);
     assert_eq!(units.missing(&steps[3]), [1, 0]);
     assert_eq!(units.missing(&steps[4]), Vec::<usize>::new());
 }
 
 #[test]
+fn a_payload_comes_when_its_own_components_have_ended_or_none_are_left() {
+    let steps = [
+        step("one", Kind::ReleaseComponent, "r:1-a"),
+        step("one", Kind::ReleaseComponent, "r:1-b"),
+        step("other", Kind::ReleaseComponent, "r:2-a"),
+        step("one", Kind::Release, "ri:1"),
+        step("other", Kind::Release, "ri:2"),
+        step("whole but for it", Kind::Release, "ri:3"),
+    ];
+    let (units, ready) = Units::new(steps.to_vec());
+    assert_eq!(numbers(&ready), [0, 1, 2, 5]);
+    assert_eq!(numbers(&units.ended(&steps[1])), [0; 0]);
+    assert_eq!(numbers(&units.ended(&steps[0])), [3]);
+    assert_eq!(numbers(&units.ended(&steps[3])), [0; 0]);
+    assert_eq!(numbers(&units.ended(&steps[2])), [4]);
+}
+
+fn numbers(steps: &[units::Numbered]) -> Vec<usize> {
+    steps.iter().map(|(number, _)| *number).collect()
+}
+
+#[test]
 fn what_no_step_stands_for_lacks_nothing() {
     let stranger = step("stranger", Kind::Release, "ri:3");
-    assert_eq!(Units::new(&[]).missing(&stranger), Vec::<usize>::new());
+    assert_eq!(Units::new(vec![]).0.missing(&stranger), Vec::<usize>::new());
 }
 
 /// Manifests at hand, and nothing else.
@@ -99,12 +122,29 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
     ] {
         mirrored.apply(&Landed::Blob(at(repository), digest.clone()));
     }
+    let mut again = wanted.clone();
+    again.image.target = at("m.lan/z");
+    again.image.digest = child.digest.clone();
+    let donors = HashMap::from([
+        (own.clone(), vec![at("m.lan/x")]),
+        (elsewhere.clone(), vec![at("m.lan/y")]),
+        (nowhere.clone(), vec![]),
+    ]);
+    let one = stock(&[wanted.clone()], &mirrored, &shelf, HashSet::new());
     assert_eq!(
-        donors(&[wanted], &mirrored, &shelf),
-        HashMap::from([
-            (own, vec![at("m.lan/x")]),
-            (elsewhere, vec![at("m.lan/y")]),
-            (nowhere, vec![]),
-        ])
+        one,
+        Stock {
+            donors: donors.clone(),
+            ..Stock::default()
+        }
+    );
+    let empty = HashSet::from([at("m.lan/z")]);
+    assert_eq!(
+        stock(&[wanted, again], &mirrored, &shelf, empty.clone()),
+        Stock {
+            donors,
+            shared: HashSet::from([own, elsewhere, nowhere]),
+            empty,
+        }
     );
 }

@@ -45,6 +45,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("WatchStatus", Right::Read),
     rpc("GetResources", Right::Read),
     rpc("RetireResources", Right::Admin),
+    rpc("ExplainImage", Right::Read),
 ];
 
 impl Rpc {

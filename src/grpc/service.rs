@@ -167,7 +167,11 @@ impl MirrorService for Service {
                 events(feed).boxed()
             }
             Applied::Already(run) => {
-                subject.run(&run.id).note("applied before");
+                let before = match run.id.as_str() {
+                    "" => "nothing to do",
+                    _ => "applied before",
+                };
+                subject.run(&run.id).note(before);
                 let finished = convert::run_event(&RunEvent::Finished(*run));
                 stream::iter([finished]).boxed()
             }
@@ -313,6 +317,22 @@ impl MirrorService for Service {
             .await
             .map_err(|e| convert::refused(&e))?;
         Ok(Response::new(convert::retired(&retired)))
+    }
+
+    async fn explain_image(
+        &self,
+        request: Request<v1::ExplainImageRequest>,
+    ) -> Answer<v1::ExplainImageResponse> {
+        let explained = self
+            .handle
+            .explain(&request.into_inner().reference)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::explained(
+            &explained.reference,
+            &explained.resolution,
+            &explained.present,
+        )))
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod attached;
 
-mod blocker;
+mod blocked;
+
+mod places;
 
 mod operators;
 
@@ -13,22 +15,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use blocked::Blocker;
+use places::settle_collisions;
+pub use places::{Claims, yield_to};
+
 use crate::model::{
     accessory::Accessory,
     facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
-    imageset::{AdditionalImage, ImageSet, SetName},
+    imageset::{AdditionalImage, ImageSet},
     policy::Policy,
     release::{
         names,
         path::ConditionalStep,
         payload::Payload,
         select::{self, Release},
+        signature::{self, Asked},
     },
     target,
 };
-
-use blocker::Blocker;
 
 /// What an image is to clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,6 +149,8 @@ pub struct Desired {
     pub unsupported: Vec<(String, String)>,
     /// Whether releases are taken without a look at their signatures.
     pub signatures_ignored: bool,
+    /// The signatures that vouch for release payloads, each as the message that its store has; none where they are not looked at.
+    pub signatures: BTreeMap<Digest, Vec<Vec<u8>>>,
     /// Conditional updates that shortest paths use.
     pub conditional: Vec<ConditionalStep>,
     /// Things to know that stop nothing.
@@ -242,16 +249,7 @@ impl Builder<'_> {
         if spec.channels.is_empty() && spec.release.is_none() {
             return;
         }
-        if !self.policy.ignore_release_signatures {
-            self.unresolved(
-                "mirror.platform",
-                "its releases are not mirrored: this version cannot verify release signatures yet; to mirror them unverified, set \
-                 `release_signatures: ignore` for this image set in the settings, or use `--ignore-release-signature` with `once`",
-                false,
-            );
-            return;
-        }
-        self.desired.signatures_ignored = true;
+        self.desired.signatures_ignored = self.policy.ignore_release_signatures;
         match &spec.release {
             Some(reference) => self.single_release(reference, &spec.platforms),
             None => self.channels(set),
@@ -311,15 +309,22 @@ impl Builder<'_> {
             Ok(tag) => tag,
             Err(error) => return self.unresolved(unit, error.to_string(), false),
         };
+        let source = release.image.repository.clone();
+        let asked = Asked {
+            kind: release.channel_type,
+            repository: source.clone(),
+            tags: names::published_tags(&release.version, &release.arch),
+        };
         self.payload(
             Root {
-                source: release.image.repository.clone(),
+                source,
                 digest,
                 tag,
                 asked_tag: None,
                 unit,
                 entry,
             },
+            &asked,
             platforms,
         );
     }
@@ -335,6 +340,11 @@ impl Builder<'_> {
         };
         let asked_tag = reference.tag.clone().filter(|_| reference.digest.is_none());
         let source = reference.repository.clone();
+        let asked = Asked {
+            kind: signature::kind_of(&source),
+            repository: source.clone(),
+            tags: asked_tag.iter().cloned().collect(),
+        };
         self.payload(
             Root {
                 source,
@@ -344,12 +354,44 @@ impl Builder<'_> {
                 entry: unit.clone(),
                 unit,
             },
+            &asked,
             platforms,
         );
     }
 
+    /// Whether a payload is signed as it has to be; what is in the way is noted. For an index it is the index that is signed.
+    fn signed(&mut self, root: &Root, asked: &Asked) -> Signed {
+        if self.policy.ignore_release_signatures {
+            return Signed::Yes;
+        }
+        let key = (asked.kind, root.digest.clone());
+        let verdict = match self.facts.signatures.get(&key) {
+            None => {
+                self.needs.insert(Need::Signatures(key.0, key.1));
+                return Signed::Unknown;
+            }
+            Some(Err(failure)) => Err(failure.clone()),
+            Some(Ok(signatures)) => signatures.of(&root.digest, asked),
+        };
+        match verdict {
+            Ok(good) => {
+                let good = good.into_iter().map(<[u8]>::to_vec).collect();
+                self.desired.signatures.insert(root.digest.clone(), good);
+                Signed::Yes
+            }
+            Err(failure) => {
+                self.failed(&root.unit, &failure);
+                Signed::No
+            }
+        }
+    }
+
     /// Adds a payload and its components; for an index, the components of its children.
-    fn payload(&mut self, root: Root, platforms: &[Platform]) {
+    fn payload(&mut self, root: Root, asked: &Asked, platforms: &[Platform]) {
+        let signed = self.signed(&root, asked);
+        if signed == Signed::No {
+            return;
+        }
         let manifest = match self.facts.manifests.get(&root.digest) {
             None => {
                 self.needs
@@ -359,6 +401,10 @@ impl Builder<'_> {
             Some(Err(failure)) => return self.failed(&root.unit, failure),
             Some(Ok(manifest)) => manifest.clone(),
         };
+        // What a payload holds is not even read before somebody vouches for it.
+        if signed == Signed::Unknown {
+            return;
+        }
         let instances: Vec<Digest> = if manifest.is_index() {
             manifest
                 .children(platforms)
@@ -524,6 +570,14 @@ impl Builder<'_> {
     }
 }
 
+/// What is known of who vouches for a payload.
+#[derive(Clone, Copy, PartialEq)]
+enum Signed {
+    Yes,
+    No,
+    Unknown,
+}
+
 /// A release payload or single image on its way into [`Desired`].
 struct Root {
     source: Repository,
@@ -532,77 +586,6 @@ struct Root {
     asked_tag: Option<Tag>,
     unit: String,
     entry: String,
-}
-
-/// Sorts by place; where two different images claim one place, neither is mirrored and both are named. One image that is asked
-/// for twice is mirrored once, for the platforms of both.
-fn settle_collisions(desired: &mut Desired) {
-    desired.images.sort();
-    let mut kept: Vec<Wanted> = Vec::with_capacity(desired.images.len());
-    let mut clashes: BTreeSet<(Repository, Tag)> = BTreeSet::new();
-    for wanted in std::mem::take(&mut desired.images) {
-        match kept.last_mut() {
-            Some(last) if (&last.target, &last.tag) == (&wanted.target, &wanted.tag) => {
-                if last.digest == wanted.digest {
-                    last.platforms = both(&last.platforms, &wanted.platforms);
-                } else {
-                    desired
-                        .unresolved
-                        .push(clash(last, &wanted.source_reference().to_string()));
-                    desired
-                        .unresolved
-                        .push(clash(&wanted, &last.source_reference().to_string()));
-                    clashes.insert((wanted.target, wanted.tag));
-                }
-            }
-            _ => kept.push(wanted),
-        }
-    }
-    kept.retain(|w| !clashes.contains(&(w.target.clone(), w.tag.clone())));
-    desired.images = kept;
-}
-
-/// The platforms of an image that is asked for twice; none named means all of them.
-fn both(one: &[Platform], other: &[Platform]) -> Vec<Platform> {
-    if one.is_empty() || other.is_empty() {
-        return Vec::new();
-    }
-    let all: BTreeSet<&Platform> = one.iter().chain(other).collect();
-    all.into_iter().cloned().collect()
-}
-
-fn clash(wanted: &Wanted, other: &str) -> Unresolved {
-    let reason = format!(
-        "{} and {other} would both land on {}; give one of them a `targetRepo` of its own",
-        wanted.source_reference(),
-        wanted.target_reference(),
-    );
-    Unresolved {
-        subject: wanted.unit.clone(),
-        reason,
-        transient: false,
-        cause: Cause::Other,
-    }
-}
-
-/// What other image sets claim in the same mirror: place, and who put which image there.
-pub type Claims = BTreeMap<(Repository, Tag), (SetName, Repository, Digest)>;
-
-/// Takes out what would overwrite another image set's image at the same place, naming both.
-pub fn yield_to(desired: &mut Desired, claims: &Claims) {
-    let mut unresolved = Vec::new();
-    desired.images.retain(|wanted| {
-        match claims.get(&(wanted.target.clone(), wanted.tag.clone())) {
-            Some((set, source, digest)) if *digest != wanted.digest && *source != wanted.source => {
-                unresolved.push(clash(wanted, &format!("{source} (of image set {set})")));
-                false
-            }
-            _ => true,
-        }
-    });
-    desired.unresolved.extend(unresolved);
-    desired.unresolved.sort();
-    desired.unresolved.dedup();
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use crate::model::{
     accessory::{Attached, Scope},
     catalog::wish::{Filtered, Wish},
     image::{Digest, Reference, Repository},
+    imageset::ChannelType,
     manifest::Manifest,
-    release::{graph::Graph, payload::Payload, select::GraphKey},
+    release::{graph::Graph, payload::Payload, select::GraphKey, signature::Signatures},
 };
 
 /// Something the rules have to know before they can decide.
@@ -33,6 +34,8 @@ pub enum Need {
     Attached(Repository, BTreeSet<(Digest, Scope)>),
     /// What is kept of the operator catalogs of an image set.
     Catalogs(Wish),
+    /// What the signature store of a kind of releases has for a payload.
+    Signatures(ChannelType, Digest),
 }
 
 impl Need {
@@ -50,6 +53,7 @@ impl Need {
                 let names = wish.catalogs.iter().map(|c| c.operator.catalog.as_str());
                 format!("the catalogs {}", names.collect::<Vec<_>>().join(", "))
             }
+            Need::Signatures(_, digest) => format!("the signatures of {digest}"),
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Facts {
     pub payloads: BTreeMap<Digest, Result<Arc<Payload>, Failure>>,
     /// What belongs to images, by the repository it was looked for in. It says itself what could not be looked for.
     pub attached: BTreeMap<Repository, BTreeMap<(Digest, Scope), Arc<Attached>>>,
+    /// What signature stores have for payloads; a failure is a store or a keyring that cannot be used.
+    pub signatures: BTreeMap<(ChannelType, Digest), Result<Arc<Signatures>, Failure>>,
     /// What is to be said of the graphs that failed beside the sentence.
     pub failed_graphs: BTreeMap<GraphKey, Failure>,
     /// What is kept of the catalogs of image sets, by what was asked.
@@ -125,6 +131,8 @@ pub enum Fact {
     Attached(Repository, (Digest, Scope), Arc<Attached>),
     /// Answers [`Need::Catalogs`].
     Catalogs(Digest, Arc<Vec<Result<Filtered, Failure>>>),
+    /// Answers [`Need::Signatures`].
+    Signatures(ChannelType, Digest, Result<Arc<Signatures>, Failure>),
 }
 
 impl Facts {
@@ -153,6 +161,9 @@ impl Facts {
             Fact::Catalogs(key, filtered) => {
                 self.catalogs.insert(key, filtered);
             }
+            Fact::Signatures(kind, digest, signatures) => {
+                settle(&mut self.signatures, (kind, digest), signatures);
+            }
         }
     }
 
@@ -178,6 +189,9 @@ impl Facts {
                 .iter()
                 .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
             Need::Catalogs(wish) => self.catalogs.contains_key(&wish.key),
+            Need::Signatures(kind, digest) => {
+                self.signatures.contains_key(&(*kind, digest.clone()))
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::{catalog::Object, document::Document},
+    cluster::{Object, document::Document, pull::Resolution},
     model::{
+        image::Reference,
         imageset::{FoundSet, Problem, SetName, Severity},
         record::{
             DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord, RunState,
@@ -79,52 +80,24 @@ pub enum Applied {
     Already(Box<RunRecord>),
 }
 
-/// A file of the output folder.
-#[derive(Debug, Clone)]
-pub struct Published {
-    /// The file's name.
-    pub file_name: String,
-    /// The image set it is of.
-    pub set: SetName,
-    /// The object's name in the cluster.
-    pub name: String,
-    /// The file's text.
-    pub text: String,
-    /// The object.
-    pub value: serde_json::Value,
-}
-
-impl From<Document> for Published {
-    fn from(document: Document) -> Self {
-        Published {
-            file_name: document.file_name,
-            set: document.set,
-            name: document.name,
-            text: document.text,
-            value: document.value,
-        }
-    }
-}
-
-impl From<Object> for Published {
-    fn from(object: Object) -> Self {
-        Published {
-            file_name: object.file_name,
-            set: object.set,
-            name: object.name,
-            text: object.text,
-            value: object.value,
-        }
-    }
-}
-
 /// A cluster document in the output folder.
 #[derive(Debug, Clone)]
 pub struct ResourceView {
-    /// The document.
-    pub document: Published,
+    /// The document; its rules, where it holds some, are no part of it.
+    pub object: Object,
     /// The sources of rules that nothing wanted needs any more.
     pub retirable: Vec<String>,
+}
+
+/// What nodes do with an image reference.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// The reference, written out.
+    pub reference: Reference,
+    /// What is tried, in order.
+    pub resolution: Resolution,
+    /// Whether the content is there, by attempt; nothing where that is not known.
+    pub present: Vec<Option<bool>>,
 }
 
 /// What retiring rules changed, or would.

@@ -11,18 +11,20 @@ use super::{
 };
 use crate::{
     cluster::{
-        self, Purpose, Served, Unit,
-        catalog::{Catalog, Object},
+        self, Object, Purpose, Served, Unit, Warning,
+        catalog::Catalog,
         document::Document,
         impact::{self, Effect},
         node::Node,
+        published::Published,
         render::{Rendering, render},
         retire::Retire,
+        signatures::{self, Signed},
     },
     model::{
         desired::{Desired, Kind, Wanted},
         facts::Facts,
-        image::Reference,
+        image::{Digest, Reference},
         imageset::SetName,
         plan,
         policy::{MirrorSourcePolicy, SourcePolicy},
@@ -39,6 +41,15 @@ pub(super) struct Change {
     pub(super) documents: Vec<DocumentChange>,
     pub(super) impact: NodeImpact,
     pub(super) warnings: Vec<String>,
+}
+
+/// What clusters are told of an image set beside mirror rules.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    /// The signatures of its releases.
+    pub(super) signed: Signed,
+    /// Its operator catalogs.
+    pub(super) catalogs: BTreeSet<Catalog>,
 }
 
 /// Groups wanted images into what lands together, and says of each whether it has landed.
@@ -141,6 +152,20 @@ pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
     units
 }
 
+/// The signatures of the releases that have landed with everything they name.
+pub(super) fn signed(desired: &Desired, landed: impl Fn(&Wanted) -> bool) -> Signed {
+    let lacking = desired.images.iter().filter(|image| !landed(image));
+    let lacking: BTreeSet<&str> = lacking.map(|image| image.unit.as_str()).collect();
+    let releases = desired.images.iter().filter(|w| w.kind == Kind::Release);
+    releases
+        .filter(|release| !lacking.contains(release.unit.as_str()))
+        .filter_map(|release| {
+            let messages = desired.signatures.get(&release.digest)?;
+            Some((release.digest.clone(), messages.clone()))
+        })
+        .collect()
+}
+
 /// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
 fn serve(image: &Wanted) -> Served {
     let by_tag = match image.kind {
@@ -158,26 +183,16 @@ fn serve(image: &Wanted) -> Served {
 }
 
 impl Inner {
-    /// What publishing would change if these were the units of `set`.
+    /// What publishing would change if these were the units of `set`, the signatures of its releases and its catalogs.
     pub(super) async fn forecast_documents(
         &self,
         set: &SetName,
         units: Vec<Unit>,
-        catalogs: BTreeSet<Catalog>,
+        told: Told,
     ) -> Result<Change, Error> {
         let published = self.published().await?;
-        let rendering = self.render(set, units, &published);
-        let mut change = self.change(set, &published, &rendering);
-        let before = self.published_objects().await?;
-        let (after, warnings) = self.objects(set, catalogs, &before);
-        change
-            .documents
-            .extend(object_changes(set, &before, &after));
-        change
-            .documents
-            .sort_by(|a, b| a.file_name.cmp(&b.file_name));
-        change.warnings.extend(warnings);
-        Ok(change)
+        let rendering = self.render(set, units, told, &published);
+        Ok(self.change(set, &published, &rendering))
     }
 
     /// Writes the documents for what has landed of a plan's image set.
@@ -192,17 +207,19 @@ impl Inner {
         self.all_known().await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
-        let (units, catalogs) = {
+        let (units, told) = {
             let mirrored = self.mirrored();
             let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
             let mut units = units(set, &resolved.desired.images, landed);
             units.extend(lacking(set, &resolved.desired));
-            (units, catalogs(set, &resolved.desired.images, landed))
+            let told = Told {
+                signed: signed(&resolved.desired, landed),
+                catalogs: catalogs(set, &resolved.desired.images, landed),
+            };
+            (units, told)
         };
-        let rendering = self.render(set, units, &published);
-        let before = self.published_objects().await?;
-        let (objects, _) = self.objects(set, catalogs, &before);
-        let written = self.write(rendering, objects).await;
+        let rendering = self.render(set, units, told, &published);
+        let written = self.write(rendering).await;
         self.state().output_trouble = written.as_ref().err().map(|e| e.to_string());
         let changed = written?;
         if changed > 0 {
@@ -250,7 +267,7 @@ impl Inner {
         let units = self.units_of_all(None);
         let options = self.rule_options(&units);
         let mut rendering = None;
-        let mut left = published.clone();
+        let mut left = published.documents.clone();
         let wishes: Vec<Option<&String>> = match sources {
             [] => vec![None],
             some => some.iter().map(Some).collect(),
@@ -270,59 +287,99 @@ impl Inner {
             rendering = Some(next);
         }
         let Some(mut rendering) = rendering else {
-            return Ok((published, Change::default()));
+            return Ok((published.documents, Change::default()));
         };
-        let kept: BTreeSet<&str> = rendering
-            .documents
-            .iter()
-            .map(|d| d.file_name.as_str())
-            .collect();
-        rendering.removed = published
-            .iter()
-            .map(|d| d.file_name.clone())
-            .filter(|f| !kept.contains(f.as_str()))
+        let own = |d: &Document| d.set == *set && !d.rules.is_empty();
+        let mut objects = match sources.is_empty() || !rendering.documents.iter().any(own) {
+            true => signatures::retire(set, &self.wanted_releases(set), &published.objects),
+            false => signatures::render(set, &Signed::new(), &published.objects),
+        };
+        let (catalogs, _) = self.catalog_objects(set, BTreeSet::new(), &published);
+        objects.extend(catalogs);
+        put_objects(&mut rendering, set, objects, &published);
+        let documents = rendering.documents.iter().map(|d| d.file_name.as_str());
+        let others = rendering.objects.iter().map(|o| o.file_name.as_str());
+        let kept: BTreeSet<&str> = documents.chain(others).collect();
+        let documents = published.documents.iter().map(|d| &d.file_name);
+        let others = published.objects.iter().map(|o| &o.file_name);
+        rendering.removed = documents
+            .chain(others)
+            .filter(|file| !kept.contains(file.as_str()))
+            .cloned()
             .collect();
         let change = self.change(set, &published, &rendering);
         if !dry_run {
-            self.write(rendering, vec![]).await?;
+            self.write(rendering).await?;
         }
-        Ok((published, change))
+        Ok((published.documents, change))
+    }
+
+    /// The payloads that an image set wants in the mirror, as far as is known.
+    fn wanted_releases(&self, set: &SetName) -> BTreeSet<Digest> {
+        self.peek(set, |state| {
+            let resolved = state.resolution().map(|r| r.desired.images.as_slice());
+            let wanted = state.record.wanted.iter().chain(resolved.unwrap_or(&[]));
+            let releases = wanted.filter(|w| w.kind == Kind::Release && !state.removed);
+            releases.map(|w| w.digest.clone()).collect()
+        })
     }
 
     /// The documents of ours in the output folder.
-    pub(super) async fn published(&self) -> Result<Vec<Document>, Error> {
+    pub(super) async fn published(&self) -> Result<Published, Error> {
         let output = self.output.clone();
-        let (documents, problems) = tokio::task::spawn_blocking(move || {
+        let published = tokio::task::spawn_blocking(move || {
             output
                 .lock()
                 .unwrap_or_else(|broken| broken.into_inner())
                 .read()
         })
         .await??;
-        for problem in problems {
+        for problem in &published.problems {
             tracing::debug!(%problem, "in the output folder");
         }
-        Ok(documents)
+        Ok(published)
     }
 
-    /// The documents of ours in the output folder that are no mirror rules.
-    pub(super) async fn published_objects(&self) -> Result<Vec<Object>, Error> {
+    async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
         let output = self.output.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let written = tokio::task::spawn_blocking(move || {
             output
                 .lock()
                 .unwrap_or_else(|broken| broken.into_inner())
-                .objects()
+                .write(&rendering.documents, &rendering.objects, &rendering.removed)
         });
-        Ok(read.await??)
+        Ok(written.await??)
+    }
+
+    /// Renders all documents, with `units` for one image set and what was applied last for the others.
+    fn render(
+        &self,
+        set: &SetName,
+        mut units: Vec<Unit>,
+        told: Told,
+        published: &Published,
+    ) -> Rendering {
+        units.extend(self.units_of_all(Some(set)));
+        let options = self.rule_options(&units);
+        let mut rendering = render(&units, &published.documents, &options);
+        let mut objects = signatures::render(set, &told.signed, &published.objects);
+        let (catalogs, warnings) = self.catalog_objects(set, told.catalogs, published);
+        objects.extend(catalogs);
+        put_objects(&mut rendering, set, objects, published);
+        let warnings = warnings.into_iter().map(|message| Warning {
+            set: set.clone(),
+            message,
+        });
+        rendering.warnings.extend(warnings);
+        rendering
     }
 
     /// The objects of an image set's catalogs; those of others are known by what they want, or had applied last.
-    fn objects(
+    fn catalog_objects(
         &self,
         set: &SetName,
         mine: BTreeSet<Catalog>,
-        published: &[Object],
+        published: &Published,
     ) -> (Vec<Object>, Vec<String>) {
         let mut claims = mine;
         let state = self.state();
@@ -336,25 +393,7 @@ impl Inner {
                 claims.extend(catalogs(name, &resolved.desired.images, |_| false));
             }
         }
-        cluster::catalog::objects(set, &claims, published)
-    }
-
-    async fn write(&self, rendering: Rendering, objects: Vec<Object>) -> Result<usize, Error> {
-        let output = self.output.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            output
-                .lock()
-                .unwrap_or_else(|broken| broken.into_inner())
-                .write_all(&rendering.documents, &objects, &rendering.removed)
-        });
-        Ok(written.await??)
-    }
-
-    /// Renders all documents, with `units` for one image set and what was applied last for the others.
-    fn render(&self, set: &SetName, mut units: Vec<Unit>, published: &[Document]) -> Rendering {
-        units.extend(self.units_of_all(Some(set)));
-        let options = self.rule_options(&units);
-        render(&units, published, &options)
+        cluster::catalog::render(set, &claims, &published.objects)
     }
 
     /// The units of every image set but one: what it last had applied, and what it wants and does not have, which gives no rule
@@ -416,7 +455,7 @@ impl Inner {
         }
     }
 
-    fn change(&self, set: &SetName, published: &[Document], rendering: &Rendering) -> Change {
+    fn change(&self, set: &SetName, published: &Published, rendering: &Rendering) -> Change {
         let mine: Vec<String> = rendering
             .warnings
             .iter()
@@ -425,67 +464,85 @@ impl Inner {
             .collect();
         Change {
             documents: document_changes(set, published, rendering),
-            impact: node_impact(published, &rendering.documents),
+            impact: node_impact(&published.documents, &rendering.documents),
             warnings: mine,
         }
     }
 }
 
+/// Puts the documents without rules of `set` beside those of the other image sets, which stay as they are published.
+fn put_objects(
+    rendering: &mut Rendering,
+    set: &SetName,
+    objects: Vec<Object>,
+    published: &Published,
+) {
+    let kept: BTreeSet<&str> = objects.iter().map(|o| o.file_name.as_str()).collect();
+    let own = published.objects.iter().filter(|o| o.set == *set);
+    let gone = own.map(|o| o.file_name.clone());
+    rendering
+        .removed
+        .extend(gone.filter(|file| !kept.contains(file.as_str())));
+    let others = published.objects.iter().filter(|o| o.set != *set);
+    rendering.objects = others.cloned().chain(objects).collect();
+    rendering
+        .objects
+        .sort_by(|a, b| a.file_name.cmp(&b.file_name));
+}
+
+/// A document of either sort, as far as its change is shown.
+struct Shown<'a> {
+    set: &'a SetName,
+    name: &'a str,
+    kind: &'a str,
+    text: &'a str,
+}
+
+fn shown<'a>(documents: &'a [Document], objects: &'a [Object]) -> BTreeMap<&'a str, Shown<'a>> {
+    let rules = documents.iter().map(|d| {
+        let shown = Shown {
+            set: &d.set,
+            name: &d.name,
+            kind: d.kind.object(),
+            text: &d.text,
+        };
+        (d.file_name.as_str(), shown)
+    });
+    let others = objects.iter().map(|o| {
+        let shown = Shown {
+            set: &o.set,
+            name: &o.name,
+            kind: o.kind(),
+            text: &o.text,
+        };
+        (o.file_name.as_str(), shown)
+    });
+    rules.chain(others).collect()
+}
+
 /// The documents of `set`, and those of others that change along.
 fn document_changes(
     set: &SetName,
-    published: &[Document],
+    published: &Published,
     rendering: &Rendering,
 ) -> Vec<DocumentChange> {
-    let before: BTreeMap<&str, &Document> = published
-        .iter()
-        .map(|d| (d.file_name.as_str(), d))
-        .collect();
-    let after: BTreeMap<&str, &Document> = rendering
-        .documents
-        .iter()
-        .map(|d| (d.file_name.as_str(), d))
-        .collect();
+    let before = shown(&published.documents, &published.objects);
+    let after = shown(&rendering.documents, &rendering.objects);
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     let changes = names.into_iter().filter_map(|file_name| {
         let (old, new) = (before.get(file_name), after.get(file_name));
         let document = new.or(old)?;
-        let text = |d: Option<&&Document>| d.map(|d| d.text.clone()).unwrap_or_default();
+        let text = |d: Option<&Shown<'_>>| d.map(|d| d.text.to_owned()).unwrap_or_default();
         let change = DocumentChange {
-            name: document.name.clone(),
+            name: document.name.to_owned(),
             file_name: file_name.to_owned(),
-            kind: document.kind.object().to_owned(),
+            kind: document.kind.to_owned(),
             before: text(old),
             after: text(new),
         };
-        (document.set == *set || change.before != change.after).then_some(change)
+        (document.set == set || change.before != change.after).then_some(change)
     });
     changes.collect()
-}
-
-/// What becomes of the objects of an image set's catalogs; one that is not written anew stays.
-fn object_changes(set: &SetName, before: &[Object], after: &[Object]) -> Vec<DocumentChange> {
-    let old = |name: &str| before.iter().find(|object| object.file_name == name);
-    let written = after.iter().map(|object| DocumentChange {
-        name: object.name.clone(),
-        file_name: object.file_name.clone(),
-        kind: object.kind().to_owned(),
-        before: old(&object.file_name)
-            .map(|o| o.text.clone())
-            .unwrap_or_default(),
-        after: object.text.clone(),
-    });
-    let stays = |object: &&Object| {
-        object.set == *set && !after.iter().any(|new| new.file_name == object.file_name)
-    };
-    let kept = before.iter().filter(stays).map(|object| DocumentChange {
-        name: object.name.clone(),
-        file_name: object.file_name.clone(),
-        kind: object.kind().to_owned(),
-        before: object.text.clone(),
-        after: object.text.clone(),
-    });
-    written.chain(kept).collect()
 }
 
 /// What nodes do when the documents change, by our documents alone.
@@ -512,7 +569,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
             .reasons
             .into_iter()
             .map(|r| ImpactReason {
-                scope: r.scope.to_string(),
+                scope: r.scope.map(|s| s.to_string()).unwrap_or_default(),
                 mirror: r.mirror.map(|m| m.to_string()).unwrap_or_default(),
                 drain,
                 message: r.message,
@@ -523,7 +580,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
 
 /// The operator refuses such rules and nodes keep what they have, until something else changes: what happens then is anybody's
 /// guess.
-fn refused(refusals: impl Iterator<Item = cluster::node::Refusal>) -> NodeImpact {
+fn refused(refusals: impl Iterator<Item = cluster::operator::Refusal>) -> NodeImpact {
     let reasons = refusals.map(|r| ImpactReason {
         scope: String::new(),
         mirror: String::new(),
@@ -544,7 +601,7 @@ mod tests {
 
     #[test]
     fn rules_that_the_operator_refuses_make_the_forecast_unknown_and_guards_safe() {
-        let refusal = cluster::node::Refusal::TwoPolicies("quay.io/a".parse().unwrap());
+        let refusal = cluster::operator::Refusal::TwoPolicies("quay.io/a".parse().unwrap());
         let message = refusal.to_string();
         assert_eq!(
             refused(std::iter::once(refusal)),

@@ -17,6 +17,8 @@ pub mod catalogs;
 
 mod documents;
 
+mod explaining;
+
 mod keeper;
 
 mod lookup;
@@ -50,7 +52,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use answers::{
-    Applied, Feed, InlineFile, PlanView, Planned, Published, ResourceView, Retired, RunEvent,
+    Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
 pub use state::{ImageFinished, ImageOutcome};
@@ -58,7 +60,7 @@ pub use state::{ImageFinished, ImageOutcome};
 use state::{SetState, State};
 
 use crate::{
-    gitops,
+    copy, gitops,
     model::{
         desired::{Claims, Wanted},
         imageset::{Problem, SetName},
@@ -68,7 +70,7 @@ use crate::{
     },
     output::Output,
     registry::{self, Client},
-    resolve::{Resolver, update_service::UpdateService},
+    resolve::{Resolver, signature_store::SignatureStores, update_service::UpdateService},
     settings::Settings,
     store::{self, Store},
 };
@@ -132,6 +134,9 @@ pub enum Error {
         /// The run under way.
         run: String,
     },
+    /// The published documents are ones that a cluster refuses.
+    #[error("a cluster refuses the published documents: {0}")]
+    RulesRefused(String),
     /// There are no published rules to retire.
     #[error("{0}")]
     NothingPublished(String),
@@ -184,6 +189,7 @@ impl Error {
             Error::Stale { .. } => "PlanStale",
             Error::Busy { .. } => "RunUnderWay",
             Error::NothingPublished(_) => "RulesNotFound",
+            Error::RulesRefused(_) => "RulesRefused",
             Error::Over(_) => "RunOver",
             Error::Endless(_) => "ResolveEndless",
             Error::Mirror(error) if error.is_authentication() => "MirrorAuthentication",
@@ -209,6 +215,8 @@ pub struct Parts {
     pub mirror: Client,
     /// Reads update graphs.
     pub updates: UpdateService,
+    /// Reads signatures of releases.
+    pub signatures: SignatureStores,
     /// The output folder.
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
@@ -226,6 +234,8 @@ struct Inner {
     store: Store,
     source: Client,
     mirror: Client,
+    /// What any run is sending to the mirror.
+    uploads: copy::Uploads,
     resolver: Resolver,
     catalogs: catalogs::Reader,
     output: Arc<Mutex<Output>>,
@@ -257,12 +267,19 @@ impl Handle {
         let catalogs = catalogs::Reader::new(parts.source.clone(), Some(&parts.settings.state))?
             .keeping(keeper.clone());
         let width = parts.settings.parallel_blobs * 2;
-        let resolver = Resolver::new(parts.source.clone(), parts.updates, keeper, width);
+        let resolver = Resolver::new(
+            parts.source.clone(),
+            parts.updates,
+            parts.signatures,
+            keeper,
+            width,
+        );
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
             source: parts.source,
             mirror: parts.mirror,
+            uploads: copy::Uploads::default(),
             resolver,
             catalogs,
             output: Arc::new(Mutex::new(parts.output)),

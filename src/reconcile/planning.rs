@@ -11,7 +11,7 @@ use super::{Error, Inner, attached, documents, state::Resolved};
 use crate::{
     copy,
     model::{
-        desired::{self, Desired},
+        desired::{self, Desired, Wanted},
         facts::{Built, Fact, Facts, Need},
         image::Digest,
         imageset::{ImageSet, SetName},
@@ -19,6 +19,7 @@ use crate::{
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
         record::{Pending, PlanRecord, SetRecord},
+        release::signature::Signatures,
     },
     resolve::Asked,
     store::{self, Store},
@@ -162,6 +163,10 @@ impl Inner {
             }
         }
         let mut desired = desired.ok_or_else(|| Error::Endless(name.clone()))?;
+        if desired.signatures_ignored {
+            tracing::warn!(image_set = %name, "release signatures are not verified: settings say so");
+        }
+        self.keep_signatures(&facts, &desired).await?;
         let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
@@ -186,6 +191,7 @@ impl Inner {
         if left.is_empty() {
             return Ok(());
         }
+        let left = self.recall_signatures(left, facts).await?;
         tracing::debug!(questions = left.len(), "asking upstream");
         let learnt = self.resolver.fetch(left).await;
         let looks = attached::looks(&learnt, Timestamp::now());
@@ -197,6 +203,7 @@ impl Inner {
                 Fact::Payload(digest, Ok(payload)) => {
                     payloads.push((digest.clone(), payload.clone()))
                 }
+                Fact::Signatures(_, digest, Ok(signatures)) => tell_bad(digest, signatures),
                 _ => {}
             }
             facts.learn(fact);
@@ -204,6 +211,58 @@ impl Inner {
         self.on_store(move |store| {
             store.keep_facts(&manifests, &payloads)?;
             store.keep_attached(&looks)
+        })
+        .await
+    }
+
+    /// Answers questions for signatures from the store, as far as what it has still counts; returns the questions that are left.
+    async fn recall_signatures(
+        &self,
+        asked: Vec<Asked>,
+        facts: &mut Facts,
+    ) -> Result<Vec<Asked>, Error> {
+        let mut left = Vec::with_capacity(asked.len());
+        for question in asked {
+            let Need::Signatures(kind, digest) = &question.need else {
+                left.push(question);
+                continue;
+            };
+            let of = digest.clone();
+            let kept = self.on_store(move |store| store.signatures(&of)).await?;
+            let signed = kept.and_then(|kept| self.resolver.signed(*kind, digest, kept));
+            match signed {
+                Some(signed) => {
+                    facts.learn(Fact::Signatures(
+                        *kind,
+                        digest.clone(),
+                        Ok(Arc::new(signed)),
+                    ));
+                }
+                None => left.push(question),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Keeps the signatures that count: a good one stays good. Where a store broke off in the middle it is asked again, since it
+    /// may have more.
+    async fn keep_signatures(&self, facts: &Facts, desired: &Desired) -> Result<(), Error> {
+        let whole = |digest: &Digest| {
+            let mut of_digest = facts.signatures.iter().filter(|((_, d), _)| d == digest);
+            of_digest.all(|(_, s)| s.as_ref().is_ok_and(|s| s.trouble.is_none()))
+        };
+        let kept: Vec<_> = desired
+            .signatures
+            .iter()
+            .filter(|(digest, _)| whole(digest))
+            .map(|(digest, messages)| (digest.clone(), messages.clone()))
+            .collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.on_store(move |store| {
+            kept.iter()
+                .try_for_each(|(digest, messages)| store.keep_signatures(digest, messages))
         })
         .await
     }
@@ -221,6 +280,11 @@ impl Inner {
         let found = copy::survey(&self.mirror, &unknown, self.settings.parallel_blobs * 2)
             .await
             .map_err(Error::Mirror)?;
+        let copy::Surveyed {
+            landed: found,
+            empty,
+        } = found;
+        self.state().empty.extend(empty);
         if !found.is_empty() {
             let images = found.iter().filter(|f| matches!(f, Landed::Tag(..)));
             tracing::info!(images = images.count(), "found in the mirror already");
@@ -274,18 +338,22 @@ impl Inner {
         before: &SetRecord,
     ) -> Result<PlanRecord, Error> {
         let stalled = |unit: &str| plan.unresolved.iter().any(|u| u.stalls(unit));
-        let mut units = documents::units(&origin.set.name, &resolved.desired.images, |wanted| {
+        let lands = |wanted: &Wanted| {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
-        });
+        };
+        let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
         // A catalog goes on without a package of it that stalls.
-        let whole = |wanted: &desired::Wanted| {
+        let whole = |wanted: &Wanted| {
             !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
                 || plan::holds(&self.mirrored(), wanted, facts)
         };
-        let catalogs = documents::catalogs(&origin.set.name, &resolved.desired.images, whole);
+        let told = documents::Told {
+            signed: documents::signed(&resolved.desired, lands),
+            catalogs: documents::catalogs(&origin.set.name, &resolved.desired.images, whole),
+        };
         let change = self
-            .forecast_documents(&origin.set.name, units, catalogs)
+            .forecast_documents(&origin.set.name, units, told)
             .await?;
         let document = resolved.document.clone();
         let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
@@ -366,7 +434,11 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         Need::Payload(_, digest) => store
             .payload(digest)?
             .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) | Need::Catalogs(_) => None,
+        Need::Graph(_)
+        | Need::Tag(_)
+        | Need::Attached(..)
+        | Need::Signatures(..)
+        | Need::Catalogs(_) => None,
     })
 }
 
@@ -378,6 +450,15 @@ fn looked_since(policy: &Policy, reading: Reading, now: Timestamp) -> Timestamp 
             .checked_sub(policy.signatures_refresh)
             .unwrap_or(Timestamp::MIN),
         Reading::Pinned => Timestamp::MIN,
+    }
+}
+
+/// Logs the signatures that count for nothing: one that was forged should not be seen in status alone.
+fn tell_bad(digest: &Digest, signatures: &Signatures) {
+    for found in &signatures.found {
+        if let Err(why) = &found.claim {
+            tracing::warn!(release = %digest, store = %signatures.store, signature = %found.name, %why, "a release signature counts for nothing");
+        }
     }
 }
 

@@ -398,39 +398,32 @@ impl Handle {
 
     /// The cluster documents in the output folder, of one image set or all. An image set that only the folder knows is one too.
     pub async fn resources(&self, set: Option<&str>) -> Result<Vec<ResourceView>, Error> {
-        let documents = self.inner.published().await?;
-        let objects = self.inner.published_objects().await?;
+        let published = self.inner.published().await?;
         if let Some(set) = set
-            && !documents.iter().any(|d| d.set.0 == set)
-            && !objects.iter().any(|o| o.set.0 == set)
+            && !published.sets().any(|known| known.0 == set)
         {
             self.find_set(set)?;
         }
         let wanted = self.inner.needed_rules();
-        Ok(documents
-            .into_iter()
-            .filter(|d| set.is_none_or(|s| d.set.0 == s))
-            .map(|document| {
-                let needed = |source: &str| {
-                    wanted.contains(&(document.file_name.clone(), source.to_owned()))
-                };
-                let retirable = document
-                    .rules
-                    .iter()
-                    .map(|r| r.source.to_string())
-                    .filter(|s| !needed(s))
-                    .collect();
-                ResourceView {
-                    document: document.into(),
-                    retirable,
-                }
-            })
-            .chain(objects.into_iter().map(|object| ResourceView {
-                document: object.into(),
-                retirable: vec![],
-            }))
-            .filter(|view| set.is_none_or(|s| view.document.set.0 == s))
-            .collect())
+        let rules = published.documents.into_iter().map(|document| {
+            let needed =
+                |source: &str| wanted.contains(&(document.file_name.clone(), source.to_owned()));
+            let sources = document.rules.iter().map(|r| r.source.to_string());
+            ResourceView {
+                retirable: sources.filter(|s| !needed(s)).collect(),
+                object: document.into(),
+            }
+        });
+        let others = published.objects.into_iter().map(|object| ResourceView {
+            object,
+            retirable: vec![],
+        });
+        let mut views: Vec<ResourceView> = rules
+            .chain(others)
+            .filter(|view| set.is_none_or(|s| view.object.set.0 == s))
+            .collect();
+        views.sort_by(|a, b| a.object.file_name.cmp(&b.object.file_name));
+        Ok(views)
     }
 
     /// Takes rules out of the documents, which drains nodes once they are applied; with `dry_run` only says what would change.
@@ -460,6 +453,7 @@ impl Handle {
         let removed = self.inner.peek(name, |state| state.removed);
         if removed
             && !published
+                .documents
                 .iter()
                 .any(|d| d.set == *name && !d.rules.is_empty())
         {

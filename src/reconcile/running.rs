@@ -1,7 +1,7 @@
 //! Performs plans: starts runs, makes durable what lands, and sees to the documents once a run is over.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -17,8 +17,9 @@ use super::{
     state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
 use crate::{
-    copy::{self, Engine, Event, Failed, Larder, Limits},
+    copy::{self, Engine, Event, Failed, Larder, Limits, Stock},
     model::{
+        desired::Kind,
         image::{Digest, Repository},
         imageset::SetName,
         manifest::Manifest,
@@ -179,6 +180,7 @@ impl Handle {
         }
         let mut performance = Performance {
             inner: &self.inner,
+            resolved: resolved.clone(),
             steps: &plan.plan.steps,
             run: &run,
             images: self.inner.state().active.get(&id).map(|a| a.images.clone()),
@@ -291,6 +293,7 @@ struct Copied {
 /// A run while it is copied.
 struct Performance<'a> {
     inner: &'a Arc<Inner>,
+    resolved: Option<Arc<Resolved>>,
     steps: &'a [Step],
     run: &'a watch::Sender<RunRecord>,
     images: Option<broadcast::Sender<ImageFinished>>,
@@ -322,17 +325,19 @@ impl Performance<'_> {
                 images: settings.parallel_images,
                 blobs: settings.parallel_blobs,
                 retries: settings.retries,
+                stall: copy::STALL,
             },
+            uploads: self.inner.uploads.clone(),
             stop: cancel,
             abandon: self.inner.abandon.clone(),
         };
-        let donors = match self.donors(engine.larder.clone()).await {
-            Ok(donors) => donors,
+        let stock = match self.stock(engine.larder.clone()).await {
+            Ok(stock) => stock,
             Err(error) => return self.trouble = Some(error),
         };
         let mut tell = tokio::time::interval(TELL_EVERY);
         let (events, mut inbox) = mpsc::channel(1024);
-        let copying = tokio::spawn(engine.run(self.steps.to_vec(), donors, events));
+        let copying = tokio::spawn(engine.run(self.steps.to_vec(), stock, events));
         let mut flush = tokio::time::interval(FLUSH_AFTER);
         loop {
             tokio::select! {
@@ -355,13 +360,20 @@ impl Performance<'_> {
     }
 
     /// Looks up what the mirror has of the plan's blobs, where reading a manifest an image may block.
-    async fn donors(
-        &self,
-        larder: Arc<dyn Larder>,
-    ) -> Result<HashMap<Digest, Vec<Repository>>, Error> {
+    async fn stock(&self, larder: Arc<dyn Larder>) -> Result<Stock, Error> {
         let (inner, steps) = (self.inner.clone(), self.steps.to_vec());
-        let look = move || copy::donors(&steps, &inner.mirrored(), larder.as_ref());
+        let empty = self.take_empty();
+        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref(), empty);
         Ok(tokio::task::spawn_blocking(look).await?)
+    }
+
+    /// Takes the repositories of this run's steps from those that are known to be empty: they are not any more.
+    fn take_empty(&self) -> HashSet<Repository> {
+        let mut state = self.inner.state();
+        let targets = self.steps.iter().map(|step| &step.image.target);
+        targets
+            .filter_map(|target| state.empty.take(target))
+            .collect()
     }
 
     async fn take(&mut self, event: Event) {
@@ -383,6 +395,9 @@ impl Performance<'_> {
             }),
             Event::Done(number) => {
                 self.progress(|p| p.images_done += 1);
+                if self.steps[number].image.kind == Kind::Release {
+                    self.publish().await;
+                }
                 self.tell(number, ImageOutcome::Landed, String::new());
             }
             Event::Skipped(number) => {
@@ -429,6 +444,18 @@ impl Performance<'_> {
             pace(&mut run.progress, self.rate.per_second());
             self.news |= run.progress.bytes_per_second != before;
             false
+        });
+    }
+
+    /// Writes the documents for a release that is whole, while the run goes on with the next one. Should that fail, the run's end says so.
+    async fn publish(&mut self) {
+        self.flush().await;
+        let (inner, set) = (self.inner.clone(), self.run.borrow().set.clone());
+        let resolved = self.resolved.clone();
+        self.inner.tracker.spawn(async move {
+            if let Err(error) = inner.publish(&set, resolved.as_deref()).await {
+                tracing::warn!(image_set = %set, %error, "documents are not written yet");
+            }
         });
     }
 

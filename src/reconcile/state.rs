@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) output_trouble: Option<String>,
     /// The image sets by name, those that went away too.
     pub(super) sets: BTreeMap<SetName, SetState>,
+    /// Repositories of the mirror that did not exist when they were looked for, until a run takes them up.
+    pub(super) empty: HashSet<Repository>,
     /// Runs under way.
     pub(super) active: HashMap<String, ActiveRun>,
     /// Since when the daemon's conditions have been so.

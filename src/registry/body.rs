@@ -50,6 +50,11 @@ impl Progress {
         self.with(|state| state.moved = Instant::now());
     }
 
+    /// Whether all of the body was sent, so that the registry may have taken it whatever came back.
+    pub(super) fn is_whole(&self) -> bool {
+        self.with(|state| state.whole)
+    }
+
     /// Takes the failure of the body itself: then it, not the connection that broke for it, is the cause.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.with(|state| state.failure.take())
@@ -97,6 +102,7 @@ impl Measured {
         task: Task,
         size: u64,
     ) -> Self {
+        // Where nothing is left to send, the answer is all that is waited for.
         if size == 0 {
             progress.with(|state| state.whole = true);
         }

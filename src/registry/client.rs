@@ -1,8 +1,9 @@
 //! The vocabulary: what can be asked of registries.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,14 +17,14 @@ use crate::{
         manifest::{Descriptor, Manifest},
     },
     registry::{
-        blob::BlobStream,
+        blob::{BlobStream, Trail},
         body::{Measured, Progress},
         connection::Connections,
         error::{Error, Problem, Task},
         protocol::{self, Answer, Request, Selector},
         referrers::Knowledge,
         sourcing::{Manner, Wanted},
-        transport::{Host, Options},
+        transport::{Host, Open, Options},
     },
 };
 
@@ -41,6 +42,17 @@ struct Inner {
     connections: Arc<Connections>,
     hosts: Mutex<BTreeMap<(Registry, Manner), Arc<Host>>>,
     referrers: Knowledge,
+    /// What registries have shown of themselves.
+    habits: Mutex<BTreeMap<Registry, Habits>>,
+}
+
+/// What a registry does that not every one does.
+#[derive(Debug, Clone, Copy, Default)]
+struct Habits {
+    /// Whether it keeps the list of its repositories to itself.
+    no_catalog: bool,
+    /// Whether it takes a blob with the `POST` that begins an upload; unknown before the first one.
+    at_once: Option<bool>,
 }
 
 /// What a `HEAD` tells of a manifest.
@@ -59,6 +71,8 @@ pub struct Head {
 pub enum Begun {
     /// The registry took the blob from its other repository; nothing is left to do.
     Mounted,
+    /// The registry took the blob with the question; nothing is left to do.
+    Taken,
     /// The registry waits for the bytes.
     Upload(Upload),
 }
@@ -79,7 +93,16 @@ pub struct TagList {
     pub whole: bool,
 }
 
+/// How many pages of a list of repositories are read.
+const MAX_PAGES: usize = 5_000;
+
+/// How long a page of repositories is waited for.
+const CATALOG: Duration = Duration::from_secs(20);
+
 impl Client {
+    /// The largest blob that is sent along to find out whether a registry takes one at once: it is sent again where not.
+    pub const PROBE: u64 = 64 << 10;
+
     /// Prepares a client; nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
         let agent = options.user_agent.clone();
@@ -90,6 +113,7 @@ impl Client {
             connections: Arc::new(connections),
             hosts: Mutex::default(),
             referrers: Knowledge::default(),
+            habits: Mutex::default(),
         };
         Ok(Client {
             inner: Arc::new(inner),
@@ -162,6 +186,44 @@ impl Client {
         .await
     }
 
+    /// Returns the names of a registry's repositories, asked for as who works with `near`, in at most `pages` requests.
+    ///
+    /// `None` where the registry keeps them to itself, has more than that, or is slow to tell: then nothing is known. Most registries
+    /// let only administrators read the list, if anybody; one that refuses is not asked again. Nothing is asked twice: the list only
+    /// saves questions.
+    pub async fn repositories(&self, near: &Repository, pages: usize) -> Option<BTreeSet<String>> {
+        let registry = near.registry();
+        if self.habits(registry).no_catalog {
+            return None;
+        }
+        let host = self.host(registry).ok()?;
+        let mut request = Request::repositories(near);
+        let mut found = BTreeSet::new();
+        for _ in 0..pages.clamp(1, MAX_PAGES) {
+            let answer = tokio::time::timeout(CATALOG, host.attempt(&request)).await;
+            let page = match &answer {
+                Ok(Ok(answer)) => protocol::read_repositories(&answer.body),
+                Ok(Err(error)) if error.is_transient() => return None,
+                // A registry that walks through all its storage for it is none to ask.
+                Ok(Err(_)) | Err(_) => None,
+            };
+            let (Ok(Ok(answer)), Some(page)) = (answer, page) else {
+                tracing::debug!(%registry, "repositories are looked for one by one");
+                self.learn(registry, |habits| habits.no_catalog = true);
+                return None;
+            };
+            let before = found.len();
+            found.extend(page);
+            match protocol::next_page(&answer.url, &answer.headers) {
+                Ok(None) => return Some(found),
+                // A page that brings nothing new and points on, or elsewhere, leads nowhere.
+                Ok(Some(next)) if found.len() > before => request.address = next,
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// Whether a repository has a blob.
     pub async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         self.first(repository, Wanted::Blob, |host, at| async move {
@@ -172,15 +234,30 @@ impl Client {
 
     /// Reads a blob as a stream of verified bytes.
     ///
-    /// Sent once, and once more with a new token where one has run out; other failures are the caller's to repeat, since only it can
-    /// begin the other half of the copy again.
+    /// The question is sent once, and once more with a new token where one has run out; what then breaks off in the middle is taken
+    /// up again inside the stream. Other failures are the caller's to repeat, since only it can begin the other half of the copy
+    /// again.
     pub async fn blob(
         &self,
         repository: &Repository,
         blob: &Descriptor,
     ) -> Result<BlobStream, Error> {
-        self.first(repository, Wanted::Blob, |host, at| async move {
-            blob_of(host, &at, blob).await
+        self.blob_from(repository, blob, Trail::default(), 0).await
+    }
+
+    /// Reads a blob from `offset` on, which an earlier download with this `trail` has come to. The digest that is verified is that
+    /// of the whole: what lies between the trail's last mark and `offset` is read once more and not handed over.
+    pub async fn blob_from(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        trail: Trail,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        let offset = offset.min(blob.size);
+        self.first(repository, Wanted::Blob, |host, at| {
+            let trail = trail.clone();
+            async move { BlobStream::open(host, &at, blob, trail, offset).await }
         })
         .await
     }
@@ -223,34 +300,145 @@ impl Client {
         }
     }
 
+    /// Begins an upload with the blob's bytes in the question, where the registry is not known to ignore them (Distribution does).
+    ///
+    /// A small blob finds out; of a large one `body` is not asked for before it is known that the registry takes it.
+    pub async fn upload_at_once<S>(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        body: S,
+    ) -> Result<Begun, Error>
+    where
+        S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    {
+        let host = self.host(repository.registry())?;
+        let request = Request::upload_at_once(repository, &blob.digest, blob.size);
+        let sent = match self.send_body(&host, &request, blob, 0, body).await {
+            Ok(sent) => sent,
+            Err(error) if refuses_the_question(&error) && !error.is_authentication() => {
+                self.learn(repository.registry(), |habits| habits.at_once = Some(false));
+                return self.begin_upload(repository, None).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(open) = sent else {
+            return Ok(Begun::Taken);
+        };
+        let (status, url) = (open.response.status(), open.response.url().clone());
+        let taken = status == StatusCode::CREATED;
+        self.learn(repository.registry(), |habits| habits.at_once = Some(taken));
+        if taken {
+            return Ok(Begun::Taken);
+        }
+        let location = protocol::location(&url, open.response.headers());
+        let location = location.ok_or_else(|| host.answer(&request.task, Problem::NoLocation))?;
+        Ok(Begun::Upload(Upload {
+            repository: repository.clone(),
+            location,
+        }))
+    }
+
+    /// Whether a blob of `size` bytes is worth sending [at once](Client::upload_at_once): the registry takes it then, or it is
+    /// small enough to find out.
+    pub fn takes_at_once(&self, registry: &Registry, size: u64) -> bool {
+        match self.habits(registry).at_once {
+            Some(known) => known,
+            None => size <= Self::PROBE,
+        }
+    }
+
     /// Streams `body` in one `PUT`; success means that the registry has the blob.
     ///
-    /// An error of `body` comes back as it is. A body of another length than `blob` says fails, and the upload with it.
+    /// An error of `body` comes back as it is. A body of another length than `blob` says fails, and the upload with it. Where the
+    /// answer to a whole body does not come, the registry is asked whether it has taken it all the same.
     pub async fn upload(
         &self,
-        upload: Upload,
+        upload: &Upload,
         blob: &Descriptor,
         body: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
     ) -> Result<(), Error> {
-        let repository = &upload.repository;
+        self.upload_from(upload, blob, 0, body).await
+    }
+
+    /// Streams what is left of a blob `from` some byte on, as [`Client::upload`] does the whole.
+    pub async fn upload_from(
+        &self,
+        upload: &Upload,
+        blob: &Descriptor,
+        from: u64,
+        body: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Result<(), Error> {
+        let (repository, location) = (&upload.repository, &upload.location);
         let host = self.host(repository.registry())?;
-        let request = Request::upload(repository, &upload.location, &blob.digest, blob.size);
+        let request = Request::upload(repository, location, &blob.digest, blob.size, from);
+        let sent = self.send_body(&host, &request, blob, from, body).await?;
+        let status = sent.map(|open| open.response.status());
+        match status {
+            Some(status) if status == StatusCode::ACCEPTED => {
+                Err(host.answer(&request.task, Problem::Unexpected(status)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a body that exists once. Nothing comes back where no answer came, and the registry has the blob all the same.
+    async fn send_body(
+        &self,
+        host: &Arc<Host>,
+        request: &Request,
+        blob: &Descriptor,
+        from: u64,
+        body: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Result<Option<Open>, Error> {
         let progress = Progress::new();
-        let body = Measured::new(body, progress.clone(), request.task.clone(), blob.size);
+        let left = blob.size.saturating_sub(from);
+        let body = Measured::new(body, progress.clone(), request.task.clone(), left);
         let body = reqwest::Body::wrap_stream(body);
-        let sent = host.send_once(&request, body, &progress).await;
+        let sent = host.send_once(request, body, &progress).await;
         if let Some(failure) = progress.take_failure() {
             return Err(failure);
         }
-        let response = sent?.response;
-        let (status, headers) = (response.status(), response.headers());
-        if status == StatusCode::ACCEPTED {
-            return Err(host.answer(&request.task, Problem::Unexpected(status)));
-        }
-        if let Some(found) = protocol::content_digest(headers) {
+        let open = match sent {
+            Ok(open) => open,
+            Err(error) => {
+                // A commit may outlive its answer: what is there need not be sent again.
+                let repository = request.task.repository();
+                let landed = error.is_transient()
+                    && !error.is_authentication()
+                    && progress.is_whole()
+                    && matches!(self.has_blob(repository, &blob.digest).await, Ok(true));
+                return if landed { Ok(None) } else { Err(error) };
+            }
+        };
+        if let Some(found) = protocol::content_digest(open.response.headers()) {
             host.same(&request.task, &blob.digest, found)?;
         }
-        Ok(())
+        Ok(Some(open))
+    }
+
+    /// Asks how much of an upload the registry has, and where it goes on; nothing where the registry has forgotten it, as
+    /// Distribution 2.8 does whenever a body breaks off.
+    pub async fn upload_state(&self, upload: &Upload) -> Result<Option<(Upload, u64)>, Error> {
+        let host = self.host(upload.repository.registry())?;
+        let request = Request::upload_state(&upload.repository, &upload.location);
+        let answer = match host.call(&request).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the upload begins anew");
+                return Ok(None);
+            }
+        };
+        let location = protocol::location(&answer.url, &answer.headers);
+        let received = protocol::received(&answer.headers);
+        Ok(received.map(|received| {
+            let upload = Upload {
+                repository: upload.repository.clone(),
+                location: location.unwrap_or_else(|| upload.location.clone()),
+            };
+            (upload, received)
+        }))
     }
 
     /// Gives up an upload, where the registry lets one; else it cleans up by itself some day.
@@ -311,6 +499,18 @@ impl Client {
         &self.inner.referrers
     }
 
+    fn habits(&self, registry: &Registry) -> Habits {
+        let habits = &self.inner.habits;
+        let habits = habits.lock().unwrap_or_else(PoisonError::into_inner);
+        habits.get(registry).copied().unwrap_or_default()
+    }
+
+    fn learn(&self, registry: &Registry, change: impl FnOnce(&mut Habits)) {
+        let habits = &self.inner.habits;
+        let mut habits = habits.lock().unwrap_or_else(PoisonError::into_inner);
+        change(habits.entry(registry.clone()).or_default());
+    }
+
     fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
         let rules = self.options().registries_conf.current();
         let insecure = rules.is_insecure(registry);
@@ -330,21 +530,6 @@ impl Client {
         let host = hosts.entry((registry.clone(), manner));
         host.or_insert_with(make).clone()
     }
-}
-
-/// Begins to read a blob of one registry.
-async fn blob_of(
-    host: Arc<Host>,
-    repository: &Repository,
-    blob: &Descriptor,
-) -> Result<BlobStream, Error> {
-    let request = Request::blob(repository, &blob.digest);
-    let open = host.open(&request).await?;
-    if open.response.status() != StatusCode::OK {
-        let problem = Problem::Unexpected(open.response.status());
-        return Err(host.answer(&request.task, problem));
-    }
-    BlobStream::new(host, open, request.task, blob)
 }
 
 /// Whether a registry refused the mount itself, rather than the upload or everything.
@@ -379,6 +564,6 @@ mod tests {
             repository: a.clone(),
             location: Url::parse("http://reg.lan/up").expect("it is a URL"),
         };
-        is_send(&client.upload(upload, &blob, futures_util::stream::empty()));
+        is_send(&client.upload(&upload, &blob, futures_util::stream::empty()));
     }
 }

@@ -304,6 +304,9 @@ fn fault(error: &reqwest::Error) -> Fault {
         if let Some(fault) = this.downcast_ref::<rustls::Error>().map(tls_fault) {
             return fault;
         }
+        if let Some(fault) = this.downcast_ref().and_then(h2_fault) {
+            return fault;
+        }
         if let Some(fault) = this.downcast_ref().and_then(io_fault) {
             return fault;
         }
@@ -344,6 +347,12 @@ fn io_fault(error: &io::Error) -> Option<Fault> {
         return Some(tls_fault(tls));
     }
     inner.downcast_ref().and_then(io_fault)
+}
+
+/// Looks for a server that wants less: `ENHANCE_YOUR_CALM`, or the whole connection ended by GOAWAY.
+fn h2_fault(error: &h2::Error) -> Option<Fault> {
+    let calm = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    (calm || error.is_go_away()).then_some(Fault::Throttled)
 }
 
 fn tls_fault(error: &rustls::Error) -> Fault {

@@ -26,6 +26,8 @@ pub enum Task {
     ListTags(Repository),
     /// The referrers of a manifest.
     ListReferrers(Repository, Digest),
+    /// The repositories of a registry, asked for on behalf of one of them.
+    ListRepositories(Repository),
     /// `HEAD` of a blob.
     FindBlob(Repository, Digest),
     /// `GET` of a blob.
@@ -36,6 +38,8 @@ pub enum Task {
     Mount(Repository, Digest, Repository),
     /// The `PUT` of a blob.
     Upload(Repository, Digest),
+    /// How far an upload came that broke off.
+    ResumeUpload(Repository),
     /// The end of an upload that is not wanted any more.
     CancelUpload(Repository),
     /// The `PUT` of a manifest.
@@ -58,11 +62,13 @@ impl Task {
             Task::ReadManifest(repository, _)
             | Task::ListTags(repository)
             | Task::ListReferrers(repository, _)
+            | Task::ListRepositories(repository)
             | Task::FindBlob(repository, _)
             | Task::ReadBlob(repository, _)
             | Task::BeginUpload(repository)
             | Task::Mount(repository, _, _)
             | Task::Upload(repository, _)
+            | Task::ResumeUpload(repository)
             | Task::CancelUpload(repository)
             | Task::PushManifest { repository, .. }
             | Task::Token(repository, _) => repository,
@@ -78,6 +84,7 @@ impl fmt::Display for Task {
             Task::ListReferrers(r, digest) => {
                 write!(f, "listing the referrers of {r}@{digest}")
             }
+            Task::ListRepositories(r) => write!(f, "listing the repositories of {}", r.registry()),
             Task::FindBlob(r, digest) => write!(f, "looking for blob {digest} in {r}"),
             Task::ReadBlob(r, digest) => write!(f, "reading blob {digest} of {r}"),
             Task::BeginUpload(r) => write!(f, "beginning an upload to {r}"),
@@ -85,6 +92,7 @@ impl fmt::Display for Task {
                 write!(f, "mounting blob {digest} of {from} in {r}")
             }
             Task::Upload(r, digest) => write!(f, "uploading blob {digest} to {r}"),
+            Task::ResumeUpload(r) => write!(f, "taking an upload to {r} up again"),
             Task::CancelUpload(r) => write!(f, "giving up an upload to {r}"),
             Task::PushManifest {
                 repository,
@@ -279,6 +287,12 @@ pub enum Fault {
     /// The connection broke before the answer was whole.
     #[error("broke the connection off")]
     Broken,
+    /// It asked to be left alone, and is.
+    #[error("asked to be left alone, for another {} seconds; it is not asked before", .0.as_secs())]
+    Resting(Duration),
+    /// The server ended the connection since it is asked for too much (HTTP/2 GOAWAY).
+    #[error("asks to be asked for less, and ended the connection (HTTP/2 GOAWAY)")]
+    Throttled,
     /// More redirects than are followed.
     #[error("redirects without end, or to where the request cannot go")]
     Redirects,
@@ -291,8 +305,10 @@ impl Fault {
             | Fault::NotConnected
             | Fault::Proxy
             | Fault::Silent(_)
+            | Fault::Throttled
             | Fault::Broken => true,
-            Fault::ProxyLogin
+            Fault::Resting(_)
+            | Fault::ProxyLogin
             | Fault::WantsCertificate
             | Fault::NotTls
             | Fault::UnknownAuthority
@@ -342,6 +358,12 @@ pub enum Problem {
         expected: u64,
         /// How the server says it encoded them.
         encoding: Option<String>,
+    },
+    /// Another part of a body than was asked for.
+    #[error("sends another part of the bytes than those from {from} on that were asked for")]
+    WrongRange {
+        /// From where on they were asked for.
+        from: u64,
     },
     /// The body is longer than is read.
     #[error("sends more than {limit} bytes, which is the most that is read here")]
@@ -420,6 +442,24 @@ impl Error {
             Error::Answer { problem, .. } => matches!(problem, Problem::Truncated { .. }),
             Error::Token(error) => error.is_transient(),
             Error::Sources { tried, .. } => tried.iter().any(Error::is_transient),
+            _ => false,
+        }
+    }
+
+    /// Whether bytes came, or arrived, that are not what they should be, which a mishap on the way may explain.
+    pub fn is_wrong_bytes(&self) -> bool {
+        match self {
+            Error::Answer { problem, .. } => matches!(
+                problem,
+                Problem::WrongDigest { .. }
+                    | Problem::OtherDigest { .. }
+                    | Problem::WrongRange { .. }
+                    | Problem::WrongLength { .. }
+            ),
+            Error::Refused(refused) => {
+                let pushed = matches!(refused.task, Task::Upload(..) | Task::PushManifest { .. });
+                pushed && refused.has_code(&["DIGEST_INVALID"])
+            }
             _ => false,
         }
     }

@@ -76,8 +76,11 @@ type Given = Result<Option<Credential>, HelperProblem>;
 /// The helpers, each asked once at a time for one server.
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
-    slots: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Slot>>>,
+    slots: Mutex<HashMap<Question, Arc<Slot>>>,
 }
+
+/// A helper's name and a server's.
+type Question = (Arc<str>, Arc<str>);
 
 type Slot = tokio::sync::Mutex<Memory>;
 

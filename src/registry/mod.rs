@@ -52,6 +52,8 @@ mod redirect;
 
 mod body;
 
+mod pace;
+
 mod transport;
 
 mod proof;
@@ -67,7 +69,7 @@ mod client;
 mod referrers;
 
 pub use auth::{Credentials, CredentialsError, HelperProblem, Places};
-pub use blob::BlobStream;
+pub use blob::{BlobStream, Trail};
 pub use client::{Begun, Client, Head, TagList, Upload};
 pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;

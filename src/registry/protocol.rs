@@ -61,12 +61,30 @@ pub(super) enum Address {
 /// Which of a host's connections and budgets a request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Small answers, many at once.
+    /// Manifests: small answers, many at once.
     Metadata,
+    /// What is asked about blobs beside their bytes.
+    Blob,
     /// Bodies that come.
     Download,
     /// Bodies that go.
     Upload,
+    /// Lists of tags and of repositories, which registries guard.
+    List,
+    /// Tokens, which token services guard.
+    Token,
+}
+
+impl Lane {
+    /// Every lane, in the order of its number.
+    pub(super) const ALL: [Lane; 6] = [
+        Lane::Metadata,
+        Lane::Blob,
+        Lane::Download,
+        Lane::Upload,
+        Lane::List,
+        Lane::Token,
+    ];
 }
 
 /// A request that can be sent any number of times.
@@ -78,6 +96,9 @@ pub(super) struct Request {
     pub(super) body: Bytes,
     pub(super) scopes: Scopes,
     pub(super) lane: Lane,
+    /// Whether it goes on with something that has its place already, and so waits for none: who waits for a place while it holds
+    /// another may wait for ever.
+    pub(super) again: bool,
     /// The longest answer that is read.
     pub(super) limit: usize,
     pub(super) task: Task,
@@ -91,6 +112,11 @@ impl Scopes {
     /// To read from `repository`.
     pub(super) fn pull(repository: &Repository) -> Self {
         Scopes([format!("repository:{}:pull", repository.path())].into())
+    }
+
+    /// To list a registry's repositories.
+    pub(super) fn catalog() -> Self {
+        Scopes(["registry:catalog:*".to_owned()].into())
     }
 
     /// To read from and write to `repository`, and to read from `donor`.
@@ -129,6 +155,7 @@ impl Request {
             body: Bytes::new(),
             scopes,
             lane: Lane::Metadata,
+            again: false,
             limit: MAX_ERROR_BYTES,
             task,
         }
@@ -153,6 +180,17 @@ impl Request {
         let task = Task::ListTags(repository.clone());
         let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
         request.limit = MAX_PAGE_BYTES;
+        request.lane = Lane::List;
+        request
+    }
+
+    /// The first page of a registry's repositories, asked for as who works with `near`.
+    pub(super) fn repositories(near: &Repository) -> Self {
+        let path = format!("v2/_catalog?n={TAGS_A_PAGE}");
+        let task = Task::ListRepositories(near.clone());
+        let mut request = Request::new(Method::GET, path, Scopes::catalog(), task);
+        request.limit = MAX_PAGE_BYTES;
+        request.lane = Lane::List;
         request
     }
 
@@ -171,15 +209,22 @@ impl Request {
     pub(super) fn has_blob(repository: &Repository, digest: &Digest) -> Self {
         let task = Task::FindBlob(repository.clone(), digest.clone());
         let path = blob_path(repository, digest);
-        Request::new(Method::HEAD, path, Scopes::pull(repository), task)
+        let mut request = Request::new(Method::HEAD, path, Scopes::pull(repository), task);
+        request.lane = Lane::Blob;
+        request
     }
 
-    /// A blob's bytes.
-    pub(super) fn blob(repository: &Repository, digest: &Digest) -> Self {
+    /// A blob's bytes; with `from` above 0, those from there on.
+    pub(super) fn blob(repository: &Repository, digest: &Digest, from: u64) -> Self {
         let task = Task::ReadBlob(repository.clone(), digest.clone());
         let path = blob_path(repository, digest);
         let mut request = Request::new(Method::GET, path, Scopes::pull(repository), task);
         request.lane = Lane::Download;
+        if from > 0 {
+            request
+                .headers
+                .insert(header::RANGE, ascii(format!("bytes={from}-")));
+        }
         request
     }
 
@@ -196,18 +241,21 @@ impl Request {
         }
         let scopes = Scopes::push(repository, mount.map(|(_, from)| from));
         let mut request = Request::new(Method::POST, path, scopes, task);
+        request.lane = Lane::Blob;
         // Some registries answer 411 to a POST without it.
         let nothing = HeaderValue::from_static("0");
         request.headers.insert(header::CONTENT_LENGTH, nothing);
         request
     }
 
-    /// The one `PUT` that carries a blob; its body is a stream and stands beside this value.
+    /// The one `PUT` that carries a blob, or what is left of it `from` some byte on; its body is a stream and stands beside this
+    /// value.
     pub(super) fn upload(
         repository: &Repository,
         location: &Url,
         digest: &Digest,
         size: u64,
+        from: u64,
     ) -> Self {
         let task = Task::Upload(repository.clone(), digest.clone());
         let mut request = Request::new(
@@ -220,9 +268,38 @@ impl Request {
         request.lane = Lane::Upload;
         let octets = HeaderValue::from_static("application/octet-stream");
         request.headers.insert(header::CONTENT_TYPE, octets);
+        request.headers.insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(size.saturating_sub(from)),
+        );
+        if from > 0 && from < size {
+            let range = ascii(format!("{from}-{}", size - 1));
+            request.headers.insert(header::CONTENT_RANGE, range);
+        }
         request
-            .headers
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    }
+
+    /// The one `POST` that carries a whole blob, where a registry takes one; its body stands beside this value.
+    pub(super) fn upload_at_once(repository: &Repository, digest: &Digest, size: u64) -> Self {
+        let task = Task::Upload(repository.clone(), digest.clone());
+        let path = format!("v2/{}/blobs/uploads/?digest={digest}", repository.path());
+        let scopes = Scopes::push(repository, None);
+        let mut request = Request::new(Method::POST, path, scopes, task);
+        request.lane = Lane::Upload;
+        let octets = HeaderValue::from_static("application/octet-stream");
+        request.headers.insert(header::CONTENT_TYPE, octets);
+        let length = HeaderValue::from(size);
+        request.headers.insert(header::CONTENT_LENGTH, length);
+        request
+    }
+
+    /// How far an upload is.
+    pub(super) fn upload_state(repository: &Repository, location: &Url) -> Self {
+        let task = Task::ResumeUpload(repository.clone());
+        let scopes = Scopes::push(repository, None);
+        let mut request = Request::new(Method::GET, String::new(), scopes, task);
+        request.address = Address::Url(location.clone());
+        request.lane = Lane::Blob;
         request
     }
 
@@ -232,6 +309,7 @@ impl Request {
         let scopes = Scopes::push(repository, None);
         let mut request = Request::new(Method::DELETE, String::new(), scopes, task);
         request.address = Address::Url(location.clone());
+        request.lane = Lane::Blob;
         request
     }
 
@@ -253,6 +331,11 @@ impl Request {
         request.body = manifest.raw.clone();
         Some(request)
     }
+}
+
+/// A header's value of digits and punctuation.
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn blob_path(repository: &Repository, digest: &Digest) -> String {
@@ -290,6 +373,31 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 /// Returns the length a server says the body has.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, &header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// Returns from which byte on, and to which length, a part of a body is of the whole (RFC 9110, 14.4); `None` for what is no such
+/// part, or where the length is not told.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
+    let range = text(headers, &header::CONTENT_RANGE)?.trim();
+    let (range, whole) = range.strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let whole = whole.trim().parse().ok()?;
+    (first <= last && last < whole).then_some((first, whole))
+}
+
+/// Returns how many bytes of an upload a registry has: `Range: 0-N`, both ends included. `0-0` is what Distribution says of none
+/// as well as of one, and is taken for none.
+pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
+    let range = text(headers, &header::RANGE)?.trim();
+    let range = range.strip_prefix("bytes=").unwrap_or(range);
+    let (first, last) = range.split_once('-')?;
+    let last: u64 = last.trim().parse().ok()?;
+    match (first.trim(), last) {
+        ("0", 0) => Some(0),
+        ("0", last) => last.checked_add(1),
+        _ => None,
+    }
 }
 
 /// Returns how the server says it encoded the body, though it was asked not to.
@@ -385,6 +493,16 @@ pub(super) fn read_tags(body: &[u8]) -> Option<Vec<Tag>> {
     Some(tags.iter().filter_map(|tag| tag.parse().ok()).collect())
 }
 
+/// Reads a page of a list of repositories, as they are named in paths. `None` where it is none.
+pub(super) fn read_repositories(body: &[u8]) -> Option<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        repositories: Option<Vec<String>>,
+    }
+    let page: Page = serde_json::from_slice(body).ok()?;
+    Some(page.repositories.unwrap_or_default())
+}
+
 /// Whether the same request may succeed a little later.
 pub(super) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
@@ -453,26 +571,83 @@ mod tests {
                     &Selector::Digest(digest.clone())
                 )),
                 path(Request::tags(&r)),
-                path(Request::blob(&r, &digest)),
+                path(Request::repositories(&r)),
+                path(Request::blob(&r, &digest, 0)),
                 path(Request::begin_upload(&r, None)),
                 path(Request::begin_upload(&r, Some((&digest, &other)))),
                 path(Request::upload(
                     &r,
                     &url("https://u.lan/x?_state=a%2Fb%3D"),
                     &digest,
-                    1
+                    1,
+                    0
                 )),
+                path(Request::upload_at_once(&r, &digest, 1)),
             ],
             [
                 "HEAD v2/a/b/manifests/v1".to_owned(),
                 format!("GET v2/a/b/manifests/{D}"),
                 "GET v2/a/b/tags/list?n=1000".to_owned(),
+                "GET v2/_catalog?n=1000".to_owned(),
                 format!("GET v2/a/b/blobs/{D}"),
                 "POST v2/a/b/blobs/uploads/".to_owned(),
                 format!("POST v2/a/b/blobs/uploads/?mount={D}&from=c"),
                 format!("PUT https://u.lan/x?_state=a%2Fb%3D&digest={D}"),
+                format!("POST v2/a/b/blobs/uploads/?digest={D}"),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_left_of_a_body_is_asked_for_and_sent_from_its_first_byte() {
+        let (r, digest) = (repository("reg.lan/a"), D.parse().unwrap());
+        let header = |request: &Request, name| text(&request.headers, &name).map(str::to_owned);
+        let at = url("https://reg.lan/up");
+        let read = |from| header(&Request::blob(&r, &digest, from), header::RANGE);
+        assert_eq!((read(0), read(7)), (None, Some("bytes=7-".to_owned())));
+        let sent = |from| {
+            let request = Request::upload(&r, &at, &digest, 10, from);
+            let length = header(&request, header::CONTENT_LENGTH).unwrap();
+            (length, header(&request, header::CONTENT_RANGE))
+        };
+        assert_eq!(sent(0), ("10".to_owned(), None));
+        assert_eq!(sent(4), ("6".to_owned(), Some("4-9".to_owned())));
+        assert_eq!(sent(10), ("0".to_owned(), None));
+    }
+
+    #[test]
+    fn ranges_are_read_as_servers_write_them() {
+        let part = |text: &str| content_range(&headers(header::CONTENT_RANGE, text));
+        assert_eq!(part("bytes 4-9/10"), Some((4, 10)));
+        for wrong in [
+            "bytes 4-9/*",
+            "bytes */10",
+            "bytes 9-4/10",
+            "bytes 4-10/10",
+            "4-9/10",
+            "",
+        ] {
+            assert_eq!(part(wrong), None, "{wrong}");
+        }
+        let has = |text: &str| received(&headers(header::RANGE, text));
+        assert_eq!(
+            (has("0-9"), has("bytes=0-9"), has("0-0")),
+            (Some(10), Some(10), Some(0))
+        );
+        for wrong in ["5-9", "0-", "0-18446744073709551615", "x"] {
+            assert_eq!(has(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lists_of_repositories_are_read_whatever_is_in_them() {
+        let read = |body: &str| read_repositories(body.as_bytes());
+        assert_eq!(
+            read(r#"{"repositories":["a/b"]}"#),
+            Some(vec!["a/b".to_owned()])
+        );
+        assert_eq!(read(r#"{"repositories":null}"#), Some(vec![]));
+        assert_eq!((read("<html>"), read("[1]")), (None, None));
     }
 
     #[test]

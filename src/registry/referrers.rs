@@ -16,7 +16,7 @@ use crate::{
         client::Client,
         error::{Error, Problem},
         protocol::{self, Request, Selector},
-        sourcing::Wanted,
+        sourcing::{Answered, Wanted},
         transport::Host,
     },
 };
@@ -41,6 +41,12 @@ impl Knowledge {
     }
 }
 
+/// What a registry lists. That it has no API for that is an answer too: its list is under a tag then, and a nearer mirror that has the
+/// image is not passed over for it.
+struct Listed(Option<Vec<Descriptor>>);
+
+impl Answered for Listed {}
+
 impl Client {
     /// Returns the referrers of a manifest that is named by its digest; `None` where the registry has no API for them, which is
     /// remembered: the index under the [list's tag](crate::model::accessory::list_tag) says it then.
@@ -50,25 +56,26 @@ impl Client {
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
         let name = Selector::Digest(digest.clone());
-        self.first(repository, Wanted::Named(&name), |host, at| async move {
+        let listed = self.first(repository, Wanted::Named(&name), |host, at| async move {
             let known = self.referrers_known().of(at.registry());
             let mut asking = known.lock().await;
-            match *asking {
-                Some(false) => Ok(None),
+            let listed = match *asking {
+                Some(false) => None,
                 Some(true) => {
                     drop(asking);
                     // A registry that has the API may not know of a manifest what others say of it.
                     let found = host.read_referrers(&at, digest).await?;
-                    Ok(Some(found.unwrap_or_default()))
+                    Some(found.unwrap_or_default())
                 }
                 None => {
                     let found = host.read_referrers(&at, digest).await?;
                     *asking = Some(found.is_some());
-                    Ok(found)
+                    found
                 }
-            }
-        })
-        .await
+            };
+            Ok(Listed(listed))
+        });
+        Ok(listed.await?.0)
     }
 
     /// Pushes a referrer by its digest; whether the registry lists it by itself from now on.

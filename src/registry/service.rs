@@ -14,7 +14,7 @@ use crate::{
         connection::authority,
         error::{Error, Fault, Problem, Task},
         proof::basic,
-        protocol::{self, MAX_ERROR_BYTES, Scopes},
+        protocol::{self, Lane, MAX_ERROR_BYTES, Scopes},
         redirect::{self, MAX_REDIRECTS, Next},
         refusal::{Diagnostic, Login, Refused},
         token::Token,
@@ -65,8 +65,13 @@ impl<'a> Service<'a> {
 
     /// Asks for a token that allows `scopes`; once, since whoever waits for it asks again.
     pub(super) async fn token(&self, scopes: &Scopes) -> Result<Token, Error> {
+        let place = self.host.pace.admit(Lane::Token, false).await;
+        let place = place.map_err(|left| self.unreachable(Fault::Resting(left), None))?;
         let mut response = self.answer(scopes).await?;
+        let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        place.answered(response.status(), retry_after);
         let body = self.read(&mut response).await?;
+        drop(place);
         if !response.status().is_success() {
             return Err(self.refused(&response, &body));
         }

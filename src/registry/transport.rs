@@ -8,10 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -22,6 +19,7 @@ use crate::{
         challenge::Challenge,
         connection::{Clients, Connections, Reach, authority},
         error::{Error, Fault, Problem, Task},
+        pace::{Admission, MAX_REST, Pace},
         proof::{Knowledge, Proof},
         protocol::{self, Address, Answer, Lane, Request},
         proxy::Proxies,
@@ -54,7 +52,7 @@ pub struct Options {
     pub retries: u32,
     /// What the client calls itself.
     pub user_agent: String,
-    /// How many requests a registry gets at once: so many small ones, so many downloads and so many uploads.
+    /// How many requests of one kind a registry gets at once at most; how many it gets is found out (see `pace`).
     pub requests_per_host: usize,
     /// How long a silence is borne.
     pub timeouts: Timeouts,
@@ -77,9 +75,6 @@ impl Default for Options {
     }
 }
 
-/// The longest a server's wish to be left alone is granted inside a call; a longer one is the caller's to decide on.
-const MAX_WAIT: Duration = Duration::from_secs(120);
-
 /// How long a registry that is away is not asked, where another has the same.
 const SPARED: Duration = Duration::from_secs(60);
 
@@ -95,7 +90,7 @@ pub(super) struct Host {
     pub(super) options: Arc<Options>,
     pub(super) connections: Arc<Connections>,
     pub(super) access: Access,
-    lanes: [Arc<Semaphore>; 3],
+    pub(super) pace: Arc<Pace>,
     /// Under which URL it answered; unknown before the first answer.
     base: OnceLock<Url>,
     pub(super) knowledge: Knowledge,
@@ -107,7 +102,7 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: reqwest::Response,
-    _permit: OwnedSemaphorePermit,
+    _permit: Admission,
 }
 
 impl Host {
@@ -118,13 +113,13 @@ impl Host {
     ) -> Self {
         let access = options.access.get(&registry);
         let access = access.unwrap_or(&options.default_access).clone();
-        let permits = options.requests_per_host.clamp(1, Semaphore::MAX_PERMITS);
+        let pace = Pace::new(options.requests_per_host);
         Host {
             registry,
             options,
             connections,
             access,
-            lanes: std::array::from_fn(|_| Arc::new(Semaphore::new(permits))),
+            pace,
             base: OnceLock::new(),
             knowledge: Knowledge::default(),
             spared: Mutex::default(),
@@ -169,7 +164,8 @@ impl Host {
         }
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
+    /// Sends `request` once; reads the whole answer.
+    pub(super) async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
         let open = self.open(request).await?;
         let (status, headers) = (open.response.status(), open.response.headers().clone());
         let url = open.response.url().clone();
@@ -193,8 +189,8 @@ impl Host {
             left -= 1;
             let proof = self.proof(request, &needed, Reserve::Short).await?;
             let body = || reqwest::Body::from(request.body.clone());
-            let permit = self.permit(request).await?;
-            let response = self.send(request, &proof, body).await?;
+            let permit = self.place(request).await?;
+            let response = permit.heeding(self.send(request, &proof, body).await)?;
             let renewable = self.learn(request, &response, &proof).await;
             discovery.take();
             match renewable.filter(|_| left > 0) {
@@ -215,13 +211,13 @@ impl Host {
         progress: &Progress,
     ) -> Result<Open, Error> {
         let proof = self.proof(request, &request.scopes, Reserve::Half).await?;
-        let permit = self.permit(request).await?;
+        let permit = self.place(request).await?;
         // Waiting for one's turn is not silence: the watch begins here.
         progress.begin();
         let mut body = Some(body);
         let sending = self.send(request, &proof, || body.take().unwrap_or_default());
         let response = match progress.watch(self.options.timeouts, sending).await {
-            Ok(response) => response?,
+            Ok(response) => permit.heeding(response)?,
             Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
         };
         let outlived = self.learn(request, &response, &proof).await.is_some();
@@ -346,11 +342,10 @@ impl Host {
         }
     }
 
-    async fn permit(&self, request: &Request) -> Result<OwnedSemaphorePermit, Error> {
-        let lane = &self.lanes[request.lane as usize];
-        // Nobody closes it.
-        let closed = |_| self.unreachable(&request.task, Fault::Broken, None);
-        lane.clone().acquire_owned().await.map_err(closed)
+    /// Waits until `request` may be sent.
+    async fn place(&self, request: &Request) -> Result<Admission, Error> {
+        let admission = self.pace.admit(request.lane, request.again).await;
+        admission.map_err(|left| self.unreachable(&request.task, Fault::Resting(left), None))
     }
 
     /// Sends a request on its way, over redirects; `body` goes along where it can be sent again.
@@ -372,7 +367,7 @@ impl Host {
                 .request(request.method.clone(), url.clone())
                 .headers(request.headers.clone())
                 .header(header::ACCEPT_ENCODING, "identity");
-            if carries_body(&request.method) {
+            if carries_body(request) {
                 out = out.body(body.take().unwrap_or_else(|| request.body.clone().into()));
             }
             if let Some(header) = authorization {
@@ -431,8 +426,8 @@ impl Host {
     fn clients(&self, url: &Url, lane: Lane) -> Result<reqwest::Client, Error> {
         let clients = self.clients_for(url)?;
         Ok(match lane {
-            Lane::Metadata => clients.metadata,
             Lane::Download | Lane::Upload => clients.bulk,
+            _ => clients.metadata,
         })
     }
 
@@ -480,11 +475,12 @@ impl Host {
         request: &Request,
         proof: &Proof,
         response: reqwest::Response,
-        permit: OwnedSemaphorePermit,
+        permit: Admission,
     ) -> Result<Open, Error> {
         let status = response.status();
         let host = authority(response.url());
         let retry_after = protocol::retry_after(response.headers(), SystemTime::now());
+        permit.answered(status, retry_after);
         let open = Open {
             response,
             _permit: permit,
@@ -507,19 +503,19 @@ impl Host {
     }
 }
 
-fn carries_body(method: &Method) -> bool {
-    *method == Method::PUT
+fn carries_body(request: &Request) -> bool {
+    request.method == Method::PUT || request.lane == Lane::Upload
 }
 
 /// Returns how long to wait before a request is sent again; `None` where it is not.
 ///
 /// `jitter`, from 0 to 1, spreads those who failed together; what the server asks for is never cut short.
-fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
+pub(super) fn backoff(error: &Error, attempt: u32, retries: u32, jitter: f64) -> Option<Duration> {
     if attempt >= retries || !error.is_transient() {
         return None;
     }
     let asked = error.retry_after();
-    if asked.is_some_and(|asked| asked > MAX_WAIT) {
+    if asked.is_some_and(|asked| asked > MAX_REST) {
         return None;
     }
     let full = FIRST_BACKOFF

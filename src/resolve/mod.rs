@@ -1,8 +1,10 @@
-//! Fetches what the rules ask for: update graphs, what tags name, manifests, and what release payloads hold.
+//! Fetches what the rules ask for: update graphs, what tags name, manifests, what release payloads hold, and who signed them.
 //!
 //! It answers needs and decides nothing. What cannot be had comes back as a fact too: a failure, with a sentence.
 
 pub mod payload_layer;
+
+pub mod signature_store;
 
 pub mod update_service;
 
@@ -24,7 +26,9 @@ use crate::{
     model::{
         facts::{Cause, Fact, Failure, Need},
         image::{Digest, Reference, Repository},
+        imageset::ChannelType,
         manifest::Manifest,
+        release::signature::Signatures,
         sentence,
     },
     registry::{self, Client, Selector},
@@ -32,12 +36,14 @@ use crate::{
 
 pub use attached::Before;
 pub use payload::{KeepOne, Keeper};
+use signature_store::SignatureStores;
 use update_service::UpdateService;
 
 /// Fetches facts from upstream.
 pub struct Resolver {
     source: Client,
     updates: UpdateService,
+    signatures: SignatureStores,
     keeper: Arc<dyn Keeper>,
     width: usize,
 }
@@ -47,12 +53,14 @@ impl Resolver {
     pub fn new(
         source: Client,
         updates: UpdateService,
+        signatures: SignatureStores,
         keeper: Arc<dyn Keeper>,
         width: usize,
     ) -> Self {
         Resolver {
             source,
             updates,
+            signatures,
             keeper,
             width: width.max(1),
         }
@@ -90,9 +98,25 @@ impl Resolver {
             Need::Attached(repository, images) => {
                 self.attached(repository, images, asked.before).await
             }
+            Need::Signatures(kind, digest) => {
+                let signatures = self.signatures.fetch(kind, &digest).await;
+                vec![Fact::Signatures(kind, digest, signatures.map(Arc::new))]
+            }
             // Catalogs are read where they are kept.
             Need::Catalogs(_) => vec![],
         }
+    }
+
+    /// Looks at signatures that were fetched before, with the keys and the time of now; nothing where none of them counts any
+    /// more, so that the store is asked again.
+    pub fn signed(
+        &self,
+        kind: ChannelType,
+        digest: &Digest,
+        messages: Vec<Vec<u8>>,
+    ) -> Option<Signatures> {
+        let looked = self.signatures.look(kind, digest, messages).ok();
+        looked.filter(Signatures::any)
     }
 
     /// Reads what a tag names. Where it was read before, a HEAD tells whether it moved (and costs nothing at registries that

@@ -161,15 +161,7 @@ impl UpdateService {
                 return Err(Error::Base(public(base)));
             }
         }
-        let mut builder = web_client(&options.proxies)
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
-            .redirect(redirect::Policy::custom(follow));
-        if let Some(pem) = &options.ca_pem {
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(Error::Client)?;
-            builder = builder.tls_certs_merge(roots);
-        }
-        let client = builder.build().map_err(Error::Client)?;
+        let client = options.client().map_err(Error::Client)?;
         Ok(UpdateService {
             ocp,
             okd,
@@ -198,7 +190,7 @@ impl UpdateService {
             if !failure.transient || attempts > self.options.retries {
                 return Err(failure.into_error(asked, attempts));
             }
-            let pause = failure.wait.unwrap_or_else(|| self.pause(attempts));
+            let pause = failure.wait.unwrap_or_else(|| self.options.pause(attempts));
             tracing::debug!(%asked, attempts, ?pause, "asking the update service again");
             tokio::time::sleep(pause).await;
         }
@@ -243,25 +235,41 @@ impl UpdateService {
             Failure::lasting(Cause::Error(Error::TooLarge { asked }))
         })
     }
+}
 
-    /// Grows with the attempts and is spread a little, so that many agents do not come back at once.
-    fn pause(&self, attempts: u32) -> Duration {
+impl Options {
+    /// Returns the pause after so many attempts. It grows with them and is spread a little, so that many agents do not come back
+    /// at once.
+    pub(super) fn pause(&self, attempts: u32) -> Duration {
         let factor = 1_u32 << (attempts - 1).min(5);
-        let pause = self.options.backoff.saturating_mul(factor);
+        let pause = self.backoff.saturating_mul(factor);
         pause
             .mul_f64(0.75 + fastrand::f64() / 2.0)
             .min(LONGEST_WAIT)
     }
+
+    /// Returns a client that goes by these options; needs rustls' default crypto provider installed.
+    pub(super) fn client(&self) -> Result<Client, reqwest::Error> {
+        let mut builder = web_client(&self.proxies)
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.idle_timeout)
+            .redirect(redirect::Policy::custom(follow));
+        if let Some(pem) = &self.ca_pem {
+            let roots = reqwest::Certificate::from_pem_bundle(pem)?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        builder.build()
+    }
 }
 
 /// One attempt that failed.
-struct Failure {
-    cause: Cause,
-    transient: bool,
-    wait: Option<Duration>,
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) transient: bool,
+    pub(super) wait: Option<Duration>,
 }
 
-enum Cause {
+pub(super) enum Cause {
     Broken(reqwest::Error),
     Refused(StatusCode, String),
     Error(Error),
@@ -276,7 +284,7 @@ impl Failure {
         }
     }
 
-    fn broken(error: reqwest::Error) -> Self {
+    pub(super) fn broken(error: reqwest::Error) -> Self {
         // The URL may carry credentials; a certificate that is not trusted now will not be in a second.
         let error = error.without_url();
         Failure {
@@ -286,7 +294,7 @@ impl Failure {
         }
     }
 
-    async fn refused(response: Response) -> Self {
+    pub(super) async fn refused(response: Response) -> Self {
         let status = response.status();
         let transient = status.is_server_error()
             || status == StatusCode::TOO_MANY_REQUESTS
@@ -320,7 +328,7 @@ impl Failure {
 }
 
 /// Reads a body whole; nothing where it is larger than the limit.
-async fn body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) async fn body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Failure::broken)? {
         if body.len() + chunk.len() > limit {
@@ -375,7 +383,7 @@ fn public(url: &Url) -> String {
 }
 
 /// Returns the innermost cause, which is what a person can do something about, after the outermost statement.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut innermost: &dyn StdError = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -388,7 +396,7 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-fn is_certificate(error: &reqwest::Error) -> bool {
+pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
     cause(error).contains("certificate")
 }
 

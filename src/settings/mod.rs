@@ -17,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
     access::{CertificateRule, PeerRule, Right, Token},
+    image::Repository,
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
 };
@@ -54,6 +55,8 @@ pub struct Settings {
     pub mirror_source_policies: Vec<SourcePolicy>,
     /// Where update graphs come from.
     pub update_service: UpdateService,
+    /// Where signatures of releases are, and whose count.
+    pub release_verification: ReleaseVerification,
     /// How registries are reached, by host.
     pub registries: Vec<RegistryAccess>,
     /// The directory counts as settled after this long without a change, where Git does not tell.
@@ -209,6 +212,43 @@ pub struct UpdateService {
     pub ocp: url::Url,
     /// For OKD.
     pub okd: url::Url,
+}
+
+/// `release_verification`: where signatures of releases are, and whose count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseVerification {
+    /// For OpenShift.
+    pub ocp: SignedBy,
+    /// For OKD.
+    pub okd: SignedBy,
+}
+
+/// `release_verification.ocp` and `.okd`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The store.
+    pub store: url::Url,
+    /// The public keys that count, instead of those that the program carries along.
+    pub keyring: Option<PathBuf>,
+    /// Repositories that signatures may name beside those that are known.
+    pub names: Vec<Repository>,
+}
+
+impl ReleaseVerification {
+    /// Takes what the environment or the command line says, in oc-mirror's way: for OpenShift, and with a keyring also for OKD
+    /// where nothing was said of it.
+    pub fn take(&mut self, store: Option<url::Url>, keyring: Option<PathBuf>) {
+        let silent = self.okd == stanzas::signed_by_default(stanzas::OKD_SIGNATURES);
+        let okd = (silent && keyring.is_some()).then_some(&mut self.okd);
+        for signed_by in [Some(&mut self.ocp), okd].into_iter().flatten() {
+            if let Some(store) = &store {
+                signed_by.store = store.clone();
+            }
+            if keyring.is_some() {
+                signed_by.keyring.clone_from(&keyring);
+            }
+        }
+    }
 }
 
 /// `registries[]`: how one registry is reached.

@@ -10,7 +10,8 @@ use super::{
     clients::clients,
     listen::listen,
     stanzas::{
-        git, keep, registries, registries_conf, signatures, source_policies, update_service,
+        git, keep, registries, registries_conf, release_verification, signatures, source_policies,
+        update_service,
     },
     units::{Size, Time},
 };
@@ -109,6 +110,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
+        release_verification: release_verification(top, folder),
         registries: registries(top, folder),
         settle: time(top, "settle", Duration::ZERO).unwrap_or(Duration::from_secs(2)),
         rescan: time(top, "rescan", SECOND).unwrap_or(Duration::from_secs(60)),

@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Git, RegistriesConf, RegistryAccess, UpdateService,
+    Git, RegistriesConf, RegistryAccess, ReleaseVerification, SignedBy, UpdateService,
     parse::{SECOND, count, path, time, word},
 };
 use crate::{
     model::{
-        image::Registry,
+        image::{Reference, Registry, Repository},
         policy::{MirrorSourcePolicy, SourcePolicy},
     },
     yaml::{
@@ -25,6 +25,14 @@ const OCP_GRAPH: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
 
 /// The update service of OKD.
 const OKD_GRAPH: &str = "https://origin-release.ci.openshift.org/graph";
+
+/// The signature store of OpenShift.
+const OCP_SIGNATURES: &str =
+    "https://mirror.openshift.com/pub/openshift-v4/signatures/openshift/release";
+
+/// The signature store of OKD.
+pub(super) const OKD_SIGNATURES: &str =
+    "https://storage.googleapis.com/openshift-ci-release/releases/signatures/openshift/release";
 
 /// Reads `git`.
 pub(super) fn git(top: &mut Fields<'_>) -> Option<Git> {
@@ -178,6 +186,82 @@ fn graph_url(at: &At<'_>) -> Option<url::Url> {
         );
     }
     url
+}
+
+/// Reads `release_verification`.
+pub(super) fn release_verification(top: &mut Fields<'_>, folder: &Path) -> ReleaseVerification {
+    let mut fields = top.fields("release_verification");
+    let mut read = |key, default| {
+        let written = fields.as_mut().and_then(|fields| fields.fields(key));
+        signed_by(written, folder, default)
+    };
+    let found = ReleaseVerification {
+        ocp: read("ocp", OCP_SIGNATURES),
+        okd: read("okd", OKD_SIGNATURES),
+    };
+    if let Some(fields) = fields {
+        fields.finish();
+    }
+    found
+}
+
+/// What holds where nothing is said.
+pub(super) fn signed_by_default(store: &str) -> SignedBy {
+    SignedBy {
+        store: url::Url::parse(store).expect("the default is a URL"),
+        keyring: None,
+        names: Vec::new(),
+    }
+}
+
+fn signed_by(fields: Option<Fields<'_>>, folder: &Path, store: &str) -> SignedBy {
+    let mut found = signed_by_default(store);
+    let Some(mut fields) = fields else {
+        return found;
+    };
+    if let Some(url) = fields.get("store").and_then(|at| store_url(&at)) {
+        found.store = url;
+    }
+    found.keyring = path(&mut fields, "keyring", folder);
+    let names = fields.list("names");
+    found.names = names.iter().filter_map(signed_name).collect();
+    fields.finish();
+    found
+}
+
+/// Reads the address of a signature store.
+fn store_url(at: &At<'_>) -> Option<url::Url> {
+    let text = at.text()?;
+    let url = url::Url::parse(&text).ok();
+    let url = url.filter(|url| match url.scheme() {
+        "http" | "https" => url.has_host(),
+        "file" => !url.has_host(),
+        _ => false,
+    });
+    if url.is_none() {
+        let message = format!(
+            "`{}` is not the address of a signature store",
+            yaml::shorten(&text)
+        );
+        at.error(
+            message,
+            "write one that begins with `https://`, `http://` or `file:///`",
+        );
+    }
+    url
+}
+
+/// Reads a repository that signatures may name.
+fn signed_name(at: &At<'_>) -> Option<Repository> {
+    let reference: Reference = at.parsed()?;
+    if reference.tag.is_some() || reference.digest.is_some() {
+        at.error(
+            format!("`{reference}` is more than a repository"),
+            "leave out tag and digest",
+        );
+        return None;
+    }
+    Some(reference.repository)
 }
 
 /// Reads `registries`.

@@ -63,6 +63,14 @@ fn told(text: &str) -> Vec<String> {
     problems.iter().map(show).collect()
 }
 
+fn signed_by(store: &str) -> SignedBy {
+    SignedBy {
+        store: store.parse().unwrap(),
+        keyring: None,
+        names: vec![],
+    }
+}
+
 fn defaults(target: &str) -> Settings {
     Settings {
         directory: "/var/lib/imagesetd/imagesets".into(),
@@ -96,6 +104,14 @@ fn defaults(target: &str) -> Settings {
             okd: "https://origin-release.ci.openshift.org/graph"
                 .parse()
                 .unwrap(),
+        },
+        release_verification: ReleaseVerification {
+            ocp: signed_by(
+                "https://mirror.openshift.com/pub/openshift-v4/signatures/openshift/release",
+            ),
+            okd: signed_by(
+                "https://storage.googleapis.com/openshift-ci-release/releases/signatures/openshift/release",
+            ),
         },
         registries: Vec::new(),
         settle: Duration::from_secs(2),
@@ -211,6 +227,21 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
         ..defaults("registry.example.com:5000/mirror")
     };
     let mut settings = good(&example_with_all_keys());
+    let expected = Settings {
+        release_verification: ReleaseVerification {
+            ocp: SignedBy {
+                keyring: Some("/etc/imagesetd/release-keys.asc".into()),
+                names: vec!["registry.example.com/openshift/release".parse().unwrap()],
+                ..expected.release_verification.ocp
+            },
+            okd: SignedBy {
+                keyring: Some("/etc/imagesetd/okd-keys.asc".into()),
+                names: vec!["quay.io/okd/scos-release".parse().unwrap()],
+                ..expected.release_verification.okd
+            },
+        },
+        ..expected
+    };
     assert_eq!(settings.defaults.max_bytes.take(), Some(500 << 30));
     assert_eq!(settings, expected);
 }
@@ -440,4 +471,42 @@ fn warnings_stand_beside_good_settings() {
             "2:48 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`"
         ]
     );
+}
+
+#[test]
+fn signature_stores_are_urls_and_names_are_repositories() {
+    let text = "target: a.b
+release_verification:
+  ocp: {store: 'file:///srv/signatures', keyring: keys.asc}
+  okd: {store: 'ftp://x/y', names: ['a.b/c', 'a.b/c:1', x], key: z}
+";
+    assert_eq!(
+        told(text),
+        [
+            "4:16 release_verification.okd.store: error: `ftp://x/y` is not the address of a signature store; write one that begins with `https://`, `http://` or `file:///`",
+            "4:46 release_verification.okd.names[1]: error: `a.b/c:1` is more than a repository; leave out tag and digest",
+            "4:57 release_verification.okd.names[2]: error: `x` does not say which registry it is in; write it out, for instance `docker.io/library/x`",
+            "4:61 release_verification.okd.key: error: `key` is not a key that is known here; known here are `keyring`, `names` and `store`",
+        ]
+    );
+}
+
+#[test]
+fn what_the_environment_says_counts_for_okd_only_where_nothing_else_was_said() {
+    let store: url::Url = "file:///s".parse().unwrap();
+    let keyring = std::path::PathBuf::from("/k");
+    let taken = |text: &str, store: Option<&url::Url>, keyring: Option<&std::path::PathBuf>| {
+        let mut found = good(text).release_verification;
+        found.take(store.cloned(), keyring.cloned());
+        let told = |s: SignedBy| (s.store == "file:///s".parse().unwrap(), s.keyring);
+        (told(found.ocp), told(found.okd))
+    };
+    let (url, key) = (Some(&store), Some(&keyring));
+    let silent = "target: a.b\n";
+    assert_eq!(taken(silent, None, None), ((false, None), (false, None)));
+    assert_eq!(taken(silent, url, None), ((true, None), (false, None)));
+    let both = (true, Some(keyring.clone()));
+    assert_eq!(taken(silent, url, key), (both.clone(), both.clone()));
+    let okd = "target: a.b\nrelease_verification: {okd: {keyring: /okd}}\n";
+    assert_eq!(taken(okd, url, key), (both, (false, Some("/okd".into()))));
 }

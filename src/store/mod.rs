@@ -353,6 +353,29 @@ impl Store {
         self.put(FACTS, &format!("catalogs {wish}"), &value)
     }
 
+    /// Returns the signatures that vouched for a release payload when they were kept.
+    pub fn signatures(&self, digest: &Digest) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let bytes = self.fact(&format!("signatures {digest}"))?;
+        let decode = |text: String| hex::decode(text).ok();
+        Ok(bytes.and_then(|b| {
+            let texts: Vec<String> = serde_json::from_slice(&b).ok()?;
+            texts.into_iter().map(decode).collect()
+        }))
+    }
+
+    /// Keeps the signatures that vouch for a release payload, where others or none are kept.
+    pub fn keep_signatures(&self, digest: &Digest, messages: &[Vec<u8>]) -> Result<(), Error> {
+        if self.signatures(digest)?.as_deref() == Some(messages) {
+            return Ok(());
+        }
+        let texts: Vec<String> = messages.iter().map(hex::encode).collect();
+        let value = serde_json::to_vec(&texts).map_err(|source| Error::Record {
+            what: "signature",
+            source,
+        })?;
+        self.put(FACTS, &format!("signatures {digest}"), &value)
+    }
+
     fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let read = self.db.begin_read().map_err(access)?;
         let facts = read.open_table(FACTS).map_err(access)?;
@@ -581,5 +604,17 @@ mod tests {
             .unwrap();
         assert_eq!(store.manifest(&manifest.digest).unwrap(), Some(manifest));
         assert_eq!(store.manifest(&Digest::of(b"other")).unwrap(), None);
+    }
+
+    #[test]
+    fn signatures_are_kept_with_their_bytes_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let digest = Digest::of(b"x");
+        assert_eq!(store.signatures(&digest).unwrap(), None);
+        for messages in [vec![vec![0, 255], vec![]], vec![vec![7]]] {
+            store.keep_signatures(&digest, &messages).unwrap();
+            assert_eq!(store.signatures(&digest).unwrap(), Some(messages));
+        }
     }
 }

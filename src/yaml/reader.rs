@@ -215,6 +215,19 @@ impl<'a> At<'a> {
         })
     }
 
+    /// Reads a mapping; what is none is passed over without a remark: somebody else's document.
+    pub fn mapping(&self) -> Option<Fields<'a>> {
+        matches!(&self.node.value, Value::Mapping(_)).then(|| self.fields())?
+    }
+
+    /// Reads a word or text as it is written; what is none is passed over without a remark: somebody else's document.
+    pub fn scalar(&self) -> Option<String> {
+        match &self.node.value {
+            Value::Scalar(scalar) => Some(scalar.text.to_string()),
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    }
+
     /// Reports a value of another kind than the one expected.
     fn expected<T>(&self, what: &str) -> Option<T> {
         let found = match &self.node.value {

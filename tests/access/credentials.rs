@@ -33,6 +33,29 @@ fn registries_with_passwords() {
 }
 
 #[test]
+fn no_secret_is_in_the_answer_for_scripts() {
+    let mut world = World::new(true);
+    let password = htpasswd();
+    world.registries(&[&password]);
+    let file = world.authfile(&[(UPSTREAM, &password), (MIRROR, &password)]);
+    let mut command = world.command(&["--authfile", &file, "--output", "json"]);
+    let ended = world.run(&mut command);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let answer: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(answer["runs"][0]["state"], "succeeded", "{answer:#}");
+    // Where everything fails, the failures are told without them too.
+    let wrong = world.authfile(&[(UPSTREAM, OTHER), (MIRROR, &password)]);
+    world.secret(OTHER);
+    let again = ["--authfile", &wrong, "--output", "json", "--retry-times=0"];
+    let refused = std::process::Command::output(&mut world.command(&again)).unwrap();
+    let told = String::from_utf8(refused.stdout).unwrap();
+    assert!(
+        told.contains("401 Unauthorized") && !told.contains("secret-of-another-place"),
+        "{told}"
+    );
+}
+
+#[test]
 fn wrong_password_is_told_with_its_entry_and_file() {
     let mut world = World::new(true);
     let password = htpasswd();

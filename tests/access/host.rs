@@ -269,7 +269,8 @@ async fn forward(request: Request, client: &reqwest::Client, backend: &str) -> R
             out = out.header(name, value);
         }
     }
-    if parts.method == Method::PUT {
+    // A blob may come with the `POST` that begins its upload.
+    if [Method::PUT, Method::POST, Method::PATCH].contains(&parts.method) {
         out = out.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
     let response = out.send().await.unwrap();

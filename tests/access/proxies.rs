@@ -1,6 +1,12 @@
 //! Proxies.
 
-use crate::world::{MIRROR, UPSTREAM, World};
+use serde_json::json;
+
+use crate::{
+    fixture::server::UpdateServer,
+    host::Part,
+    world::{MIRROR, Rights, UPSTREAM, World},
+};
 
 #[test]
 fn http_proxy_with_a_password() {
@@ -92,4 +98,28 @@ fn proxy_that_does_not_know_a_host_or_is_not_there_is_named() {
     let ended = world.run(command.env("HTTPS_PROXY", format!("http://{gone}")));
     ended.fails_with(&[&told]);
     assert!(up.lines().is_empty());
+}
+
+#[test]
+fn update_service_is_asked_through_the_proxy_too() {
+    let mut world = World::new(false);
+    let graph = json!({"nodes": [{"version": "4.16.1", "payload": "quay.io/a/b@sha256:0da6316466d60a3a4535d5fed3589feb0391989982fba59d47d4c729912d6363",
+        "metadata": {"io.openshift.upgrades.graph.release.channels": "stable-4.16"}}], "edges": []});
+    let server = world.wait(UpdateServer::start(move |_, _| Some(graph.clone())));
+    let server = server.unwrap();
+    let backend = server.url.strip_prefix("http://").unwrap();
+    let backend = backend.strip_suffix("/graph").unwrap().to_owned();
+    let updates = world.host("updates.test", Part::Registry(backend), Rights::default());
+    let mut command = world.program();
+    command.args(["releases", "list", "--channel", "stable-4.16"]);
+    command.args(["--update-url", "https://updates.test/graph"]);
+    let ended = world.run(&mut command);
+    assert!(
+        ended.code == 0 && ended.stdout.contains("4.16.1"),
+        "{ended:#?}"
+    );
+    assert_eq!(
+        updates.lines(),
+        ["GET /graph?channel=stable-4.16&arch=amd64"]
+    );
 }

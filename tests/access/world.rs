@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
 };
@@ -199,15 +199,8 @@ impl World {
 
     /// The same, to another mirror.
     pub(crate) fn command_to(&self, mirror: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
+        let mut command = self.program();
         command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.path("home"))
-            .env("XDG_RUNTIME_DIR", "/nonexistent")
-            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
-            .env("SSL_CERT_FILE", self.path("ca.pem"))
-            .env("HTTPS_PROXY", self.proxy_url("http"))
             .arg("once")
             .arg("--config")
             .arg(self.path("set.yaml"))
@@ -217,9 +210,28 @@ impl World {
             .arg("--resources")
             .arg(self.path("resources"))
             .arg("--log-level=trace")
-            .args(more)
+            .args(more);
+        command
+    }
+
+    /// The program in this environment, without a verb.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", "/nonexistent")
+            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
+            .env("SSL_CERT_FILE", self.path("ca.pem"))
+            .env("HTTPS_PROXY", self.proxy_url("http"))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Waits for something of this site's runtime.
+    pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
     }
 
     /// Runs a command, and checks that no secret came where it does not belong.
@@ -262,7 +274,7 @@ impl World {
 
     fn assert_secrets_kept(&self, ended: &Ended) {
         for secret in &self.secrets {
-            for form in forms(secret) {
+            for form in self::forms(secret) {
                 assert!(!ended.stdout.contains(&form), "{form} was told: {ended:#?}");
                 assert!(
                     !ended.stderr.contains(&form),
@@ -270,9 +282,19 @@ impl World {
                 );
             }
         }
+        let forms: Vec<String> = self.secrets.iter().flat_map(|s| self::forms(s)).collect();
+        for folder in ["state", "resources"] {
+            for file in files(&self.path(folder)) {
+                let bytes = fs::read(&file).unwrap();
+                for form in &forms {
+                    let kept = bytes.windows(form.len()).any(|w| w == form.as_bytes());
+                    assert!(!kept, "{form} was written to {}", file.display());
+                }
+            }
+        }
         for (name, host) in &self.hosts {
             let foreign = self.secrets.iter().filter(|s| !host.own.contains(s));
-            let foreign: Vec<_> = foreign.flat_map(|s| forms(s)).collect();
+            let foreign: Vec<_> = foreign.flat_map(|s| self::forms(s)).collect();
             for seen in host.record.requests.lock().unwrap().iter() {
                 for secret in &foreign {
                     let mut values = seen.headers.values().filter_map(|v| v.to_str().ok());
@@ -290,14 +312,27 @@ impl World {
                 assert!(host.certificate || !shown, "{name} was shown a certificate");
             }
         }
-        let own = forms(&format!("{}:{}", proxy::USER, proxy::PASSWORD));
+        let own = self::forms(&format!("{}:{}", proxy::USER, proxy::PASSWORD));
         for head in self.proxy.seen.lock().unwrap().iter() {
-            for secret in self.secrets.iter().flat_map(|s| forms(s)) {
+            for secret in self.secrets.iter().flat_map(|s| self::forms(s)) {
                 let leaked = head.contains(&secret) && !own.contains(&secret);
                 assert!(!leaked, "the proxy was sent {secret}: {head}");
             }
         }
     }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let each = paths.map(|path| match path.is_dir() {
+        true => files(&path),
+        false => vec![path],
+    });
+    each.flatten().collect()
 }
 
 /// How a secret looks on its ways: the password alone, and the pair as registries are sent it.

@@ -133,6 +133,7 @@ const PURE_CRATES: &[&str] = &[
     "serde_yaml",
     "strsim",
     "thiserror",
+    "toml",
     "url",
 ];
 

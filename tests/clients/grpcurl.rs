@@ -17,10 +17,11 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 14] = [
+const RPCS: [&str; 15] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
+    "ExplainImage",
     "GetPlan",
     "GetResources",
     "GetRun",

@@ -1,5 +1,6 @@
 //! What cannot be mirrored, whole or in part, and what is mirrored all the same.
 
+use imagesetd::model::image::Digest;
 use serde_json::Value;
 
 use crate::{
@@ -11,11 +12,14 @@ use crate::{
         server::UpdateServer,
     },
     site::{Site, condition, image_set, is},
+    support::gpg::Gpg,
 };
 
 /// An update service, on a runtime of its own.
 struct Updates {
     server: UpdateServer,
+    /// The release's payload.
+    digest: Digest,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -38,6 +42,7 @@ impl Updates {
         let server = runtime.block_on(UpdateServer::start(answer)).unwrap();
         Updates {
             server,
+            digest: release.payload.digest().clone(),
             _runtime: runtime,
         }
     }
@@ -87,28 +92,89 @@ fn stanzas_without_a_resolver_are_named_and_the_rest_is_mirrored() {
 }
 
 #[test]
-fn releases_stall_until_settings_say_that_signatures_are_not_looked_at() {
+fn releases_stall_until_they_are_signed() {
     let mut site = Site::new();
     let updates = Updates::of_one_release(&site);
     let images = site.publish_simple(&["team/a"]);
     let repo = site.repo();
     repo.commit(&[("ocp.yaml", &with_channel(&images))]);
-    site.start(&updates.settings());
+    let gpg = Gpg::new();
+    let key = gpg.key("releases", "rsa2048", "sign", "never", &[]);
+    let keyring = gpg.file("public", &gpg.export(&[&key]));
+    let store = site.folder().join("signatures");
+    let verify = format!(
+        "release_verification: {{ocp: {{store: \"file://{}\", keyring: {}}}}}\n",
+        store.display(),
+        keyring.display()
+    );
+    site.start(&(updates.settings() + &verify));
     let set = site.until_set("ocp", "stalled", |set| {
         is(set, "Stalled") && set["images_mirrored"] == 1
     });
     let why = condition(&set, "Stalled").unwrap();
-    assert!(why.contains("`release_signatures: ignore`"), "{why}");
+    let digest = updates.digest.to_string();
+    assert!(
+        why.contains(&format!("has no signature of {digest}")),
+        "{why}"
+    );
     assert!(!is(&set, "Ready") && set["release_signatures_ignored"] == false);
     assert!(site.mirrored("team/a", "1").is_some());
     assert!(!site.all_documents().contains("ImageDigestMirrorSet"));
 
-    site.stop();
+    let claim = serde_json::json!({"critical": {
+        "type": "atomic container signature",
+        "image": {"docker-manifest-digest": digest},
+        "identity": {"docker-reference": "quay.io/openshift-release-dev/ocp-release:4.16.1-x86_64"},
+    }});
+    let folder = store.join(digest.replace(':', "="));
+    std::fs::create_dir_all(&folder).unwrap();
+    let message = gpg.sign(&key, claim.to_string().as_bytes());
+    std::fs::write(folder.join("signature-1"), message).unwrap();
+    site.text(&["plan", "ocp", "--refresh"]);
+    site.text(&["apply", "ocp"]);
+    let status = site.ready(&repo.head());
+    assert_eq!(status["image_sets"][0]["images_mirrored"], 5);
+    assert_eq!(status["image_sets"][0]["release_signatures_ignored"], false);
+    let listed = site.json(&["resources", "list", "ocp", "--kind", "ConfigMap"]);
+    let resource = &listed["resources"][0];
+    assert_eq!(resource["name"], "ocp-signatures");
+    assert_eq!(
+        (&resource["api_version"], &resource["kind"]),
+        (&"v1".into(), &"ConfigMap".into())
+    );
+    let name = format!("{}-1", digest.replace(':', "-"));
+    let text = resource["value"]["binaryData"][&name].as_str();
+    assert!(text.is_some_and(|text| !text.is_empty()), "{resource}");
+
+    // Retiring all rules of an image set that is gone takes its signatures along.
+    std::fs::remove_file(site.directory().join("ocp.yaml")).unwrap();
+    repo.commit_all();
+    site.until_set("ocp", "removed", |set| is(set, "Removed"));
+    site.text(&["resources", "retire", "ocp", "--yes"]);
+    assert_eq!(site.all_documents(), "");
+}
+
+#[test]
+fn what_settings_say_of_signatures_shows_everywhere() {
+    let mut site = Site::new();
+    let updates = Updates::of_one_release(&site);
+    let images = site.publish_simple(&["team/a"]);
+    let repo = site.repo();
+    repo.commit(&[("ocp.yaml", &with_channel(&images))]);
     let ignore = "image_sets: [{name: \"*\", release_signatures: ignore}]\n";
     site.start(&format!("{}{ignore}", updates.settings()));
     let status = site.ready(&repo.head());
     assert_eq!(status["image_sets"][0]["images_mirrored"], 5);
     assert_eq!(status["image_sets"][0]["release_signatures_ignored"], true);
+    let plan = site.json(&["plan", "ocp"]);
+    assert_eq!(plan["plans"][0]["release_signatures_ignored"], true);
+    let said = "release signatures are not verified: settings say so";
+    for verb in ["plan", "status"] {
+        let text = site.text(&[verb, "ocp"]);
+        assert!(text.contains(said), "{verb}: {text}");
+    }
+    assert!(site.log().contains(said));
+    assert!(!site.all_documents().contains("ConfigMap"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn fill(site: &Site, release: &Release) {
     skopeo::copy(&site.upstream.docker(&from), &site.mirror.docker(&to));
 }
 
-/// Checks that the mirror was looked at once an image and once a repository, and not changed.
+/// Checks that the mirror was asked once for its repositories, looked at once an image and once a repository, and not changed.
 fn assert_looked_at_once(requests: &Requests, images: usize, repositories: usize) {
     assert_eq!(written(requests), [""; 0]);
     assert_eq!(requests.blob_gets(), BTreeMap::new());
@@ -35,10 +35,12 @@ fn assert_looked_at_once(requests: &Requests, images: usize, repositories: usize
         .filter(|r| r.path.ends_with("/tags/list"))
         .count();
     assert!(lists <= repositories, "{requests:#?}");
-    let pings = requests.iter().filter(|r| r.path == "/v2/").count();
+    let of = |path: &str| requests.iter().filter(|r| r.path == path).count();
+    let (pings, catalogs) = (of("/v2/"), of("/v2/_catalog"));
+    assert!(catalogs <= 1, "{requests:#?}");
     assert_eq!(
         requests.len(),
-        requests.manifest_reads() + lists + pings,
+        requests.manifest_reads() + lists + pings + catalogs,
         "{requests:#?}"
     );
 }

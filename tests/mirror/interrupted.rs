@@ -1,11 +1,23 @@
 //! A run that is killed in the middle, and the one after it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use imagesetd::model::image::Digest;
 
 use crate::{
-    fixture::{names::COMPONENTS, release::Release},
-    site::{Site, Updates},
-    support::{access_log::Requests, registry::wait_for},
+    fixture::{names::COMPONENTS, release::Release, set::Set},
+    site::{Ended, Running, Site, Updates},
+    support::{
+        access_log::Requests,
+        proxy::{Asked, Fault, Kind, Proxy},
+        registry::wait_for,
+    },
 };
 
 /// How many of the program's writes the mirror has answered when the run is killed.
@@ -85,6 +97,143 @@ fn terminated_run_finishes_what_is_in_flight_and_the_next_reads_nothing_again() 
     site.done(&[&option]);
     site.assert_release(&release, &names);
     assert_eq!(site.upstream.requests().blobs_twice(), [""; 0]);
+}
+
+/// What a run is killed in the middle of, as the proxies on its two sides hold it there.
+#[derive(Debug, Clone)]
+struct Moment {
+    of_mirror: bool,
+    kind: Kind,
+    /// The one of its kind that is held.
+    which: usize,
+    fault: Fault,
+}
+
+/// Layers of the set that is copied when runs are killed have about this many bytes.
+const LAYER: u64 = 96 << 10;
+
+impl Moment {
+    /// Draws one: at some byte of a body on either side, or between the registry's word that something is done and its arrival.
+    fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let at = rng.u64(1..LAYER);
+        let (of_mirror, kind, among, fault) = match rng.u8(0..6) {
+            0 => (false, Kind::Blob, 20, Fault::HangDown(at)),
+            1 => (true, Kind::Upload, 20, Fault::HangUp(at)),
+            2 | 3 => (true, Kind::Upload, 20, Fault::HoldAnswer),
+            4 => (true, Kind::Begin, 30, Fault::HoldAnswer),
+            _ => (true, Kind::PutManifest, 8, Fault::HoldAnswer),
+        };
+        Moment {
+            of_mirror,
+            kind,
+            which: rng.usize(0..among),
+            fault,
+        }
+    }
+
+    /// Holds the one exchange on the side it is of.
+    fn script(&self, mirror: bool) -> crate::support::proxy::Script {
+        let (moment, mut count) = (self.clone(), 0);
+        Box::new(move |asked: &Asked| {
+            if moment.of_mirror != mirror || asked.kind() != moment.kind {
+                return None;
+            }
+            count += 1;
+            (count == moment.which + 1).then(|| moment.fault.clone())
+        })
+    }
+}
+
+/// How many runs are killed.
+fn kills() -> u64 {
+    let asked = std::env::var("IMAGESETD_KILLS").ok();
+    asked.map_or(20, |text| text.parse().unwrap())
+}
+
+/// 20 runs in the ordinary tests; `IMAGESETD_KILLS=200` makes it 200.
+#[test]
+fn run_that_is_killed_at_any_byte_is_finished_by_the_next() {
+    let set = Set::of(4, 1, LAYER as usize);
+    let undisturbed = {
+        let site = Site::new();
+        site.publish(&set.placed());
+        site.additional(&set.by_tag().iter().map(String::as_str).collect::<Vec<_>>());
+        site.done(&[]);
+        content(&site)
+    };
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed >= kills() {
+                        return;
+                    }
+                    killed_in(seed, &set, &undisturbed);
+                }
+            });
+        }
+    });
+}
+
+fn killed_in(seed: u64, set: &Set, undisturbed: &BTreeMap<PathBuf, Digest>) {
+    let moment = Moment::of(seed);
+    let told = format!("seed {seed}: {moment:?}");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let site = Site::new();
+    site.publish(&set.placed());
+    let (source, mirror) = runtime.block_on(async {
+        let source = Proxy::before(site.upstream.address(), moment.script(false)).await;
+        let mirror = Proxy::before(site.mirror.address(), moment.script(true)).await;
+        (source, mirror)
+    });
+    let names = set.by_tag();
+    let names = names
+        .iter()
+        .map(|name| format!("- name: {}/{name}\n", source.address));
+    site.image_set(&format!("additionalImages:\n{}", names.collect::<String>()));
+    let command = || site.command_to(&mirror.address, &[]);
+    let hangs = if moment.of_mirror {
+        &mirror.hangs
+    } else {
+        &source.hangs
+    };
+
+    let mut running = Running::of(command());
+    wait_for("the moment, or the end", || {
+        let there = hangs.recv_timeout(Duration::from_millis(20)).is_ok();
+        (there || running.is_over()).then_some(())
+    });
+    running.kill();
+    let landed = landed(&site.mirror.requests());
+    let before = site.upstream.mark();
+
+    let finished = || Ended::of(command().output().unwrap());
+    let ended = finished();
+    assert_eq!(ended.code, 0, "{told}: {ended:#?}");
+    let again = site.upstream.since(before).blob_gets().into_keys();
+    let again: Vec<_> = again.filter(|digest| landed.contains(digest)).collect();
+    assert_eq!(again, [""; 0], "{told}");
+    assert_eq!(&content(&site), undisturbed, "{told}");
+
+    let asked = site.mirror.mark();
+    finished().says(&["Nothing to copy"]);
+    assert_eq!(site.mirror.since(asked).len(), 0, "{told}");
+}
+
+/// What lies in the mirror, by where below its storage.
+fn content(site: &Site) -> BTreeMap<PathBuf, Digest> {
+    let storage = site.mirror.storage();
+    let content = site.mirror_content().into_iter();
+    content
+        .map(|(path, digest)| (path.strip_prefix(&storage).unwrap().to_owned(), digest))
+        .collect()
 }
 
 /// The digests of the blobs whose upload the mirror has confirmed.

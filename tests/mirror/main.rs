@@ -18,9 +18,13 @@ mod attached;
 
 mod releases;
 
+mod signatures;
+
 mod bytes;
 
 mod adoption;
+
+mod floor;
 
 mod sharing;
 

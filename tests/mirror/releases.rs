@@ -128,31 +128,6 @@ fn release_by_reference_keeps_its_tag() {
 }
 
 #[test]
-fn releases_stall_where_signatures_are_to_be_looked_at() {
-    let site = Site::new();
-    let release = site.release("4.16.1", 0, &FEW);
-    site.publish(&release.images());
-    let updates = Updates::of(&[&release]);
-    site.channel("4.16.1", "4.16.1");
-    let mut command = site.command(&[&updates.option()]);
-    let asked: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    command = crate::site::program();
-    command.args(
-        asked
-            .into_iter()
-            .filter(|a| a != "--ignore-release-signature"),
-    );
-    let ended = crate::site::Ended::of(command.output().unwrap());
-    assert_eq!(ended.code, 3, "{ended:#?}");
-    ended.says(&[
-        "cannot verify release signatures yet",
-        "--ignore-release-signature",
-    ]);
-    assert_eq!(site.mirror.requests().writes(), 0);
-    assert_eq!(site.upstream.requests().len(), 0);
-}
-
-#[test]
 fn blocked_component_is_left_out_and_the_release_is_whole_without_it() {
     let site = Site::new();
     let release = site.release("4.16.1", 0, &FEW);

@@ -117,8 +117,13 @@ impl Site {
 
     /// The command that a person would type, not started yet.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
-        let mut command = program();
         let mirror = self.door.as_deref().unwrap_or(self.mirror.address());
+        self.command_to(mirror, more)
+    }
+
+    /// The same for a mirror that is reached under another address.
+    pub(crate) fn command_to(&self, mirror: &str, more: &[&str]) -> Command {
+        let mut command = program();
         command
             .arg("once")
             .arg("--config")
@@ -148,9 +153,7 @@ impl Site {
 
     /// Begins a round that the test will end.
     pub(crate) fn start(&self, more: &[&str]) -> Running {
-        let mut command = self.command(more);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Running(command.spawn().unwrap())
+        Running::of(self.command(more))
     }
 
     /// Checks that an image is in the mirror as it is upstream, every byte of it, at `place` (`repository:tag`).
@@ -233,6 +236,8 @@ pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagesetd"));
     for name in [
         "UPDATE_URL_OVERRIDE",
+        "OCP_SIGNATURE_URL",
+        "OCP_SIGNATURE_VERIFICATION_PK",
         "HTTP_PROXY",
         "HTTPS_PROXY",
         "http_proxy",
@@ -332,6 +337,11 @@ impl Ended {
 pub(crate) struct Running(Child);
 
 impl Running {
+    pub(crate) fn of(mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Running(command.spawn().unwrap())
+    }
+
     /// Whether it is over by itself.
     pub(crate) fn is_over(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()

@@ -49,14 +49,16 @@ fn patient_for(idle: Duration) -> imagesetd::registry::Client {
 
 /// A body of these pieces, then, where `breaks`, an end in mid-air.
 fn body(parts: &[&[u8]], breaks: bool) -> Body {
-    let mut items: Vec<Result<Bytes, std::io::Error>> = parts
+    let parts: Vec<Result<Bytes, std::io::Error>> = parts
         .iter()
         .map(|p| Ok(Bytes::copy_from_slice(p)))
         .collect();
-    if breaks {
-        items.push(Err(std::io::Error::other("cut")));
-    }
-    Body::from_stream(stream::iter(items))
+    let cut = stream::once(async {
+        // What is there is sent before the end comes.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut"))
+    });
+    Body::from_stream(stream::iter(parts).chain(cut.take(usize::from(breaks))))
 }
 
 async fn serving(f: impl Fn(&Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Scripted {
@@ -109,11 +111,163 @@ async fn a_body_that_ends_early_is_an_error_that_may_pass() {
         "{error:?}"
     );
     assert!(error.is_transient());
+    let asked: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.headers.get("range").cloned())
+        .collect();
+    let rest = Some("bytes=4-".parse().unwrap());
+    assert_eq!(asked, [None, rest.clone(), rest], "and then no more");
+}
+
+/// Serves `0123456789` in such a way that the first answer breaks after four bytes; the others are up to `answer`.
+async fn broken_once(
+    answers: impl Fn(&str) -> Response<Body> + Clone + Send + Sync + 'static,
+) -> Scripted {
+    serving(move |seen| match seen.headers.get("range") {
+        None => answer(200, &[("content-length", "10")], body(&[b"0123"], true)),
+        Some(range) => answers(range.to_str().unwrap()),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_broke_and_the_digest_is_of_the_whole() {
+    let part = |range: &str, parts: &'static [&'static [u8]]| {
+        answer(206, &[("content-range", range)], body(parts, false))
+    };
+    let server = broken_once(move |_| part("bytes 4-9/10", &[b"456", b"789"])).await;
+    let a = repository(&server.host, "a");
+    let (got, error) = read(&client(plain()), &a, &blob(b"0123456789")).await;
+    assert!(error.is_none() && got == b"0123456789", "{error:?} {got:?}");
+    assert_eq!(server.lines().len(), 2);
+
+    // A server that knows no ranges sends all of it again.
+    let server = broken_once(|_| answer(200, &[], body(&[b"01", b"23456", b"789"], false))).await;
+    let a = repository(&server.host, "a");
+    let (got, error) = read(&client(plain()), &a, &blob(b"0123456789")).await;
+    assert!(error.is_none() && got == b"0123456789", "{error:?} {got:?}");
+
+    // Two halves of two different things are not one thing.
+    let server = broken_once(move |_| part("bytes 4-9/10", &[b"XXXXXX"])).await;
+    let a = repository(&server.host, "a");
+    let (got, error) = read(&client(plain()), &a, &blob(b"0123456789")).await;
+    assert_eq!(got, b"0123");
+    assert!(matches!(problem(error), Problem::WrongDigest { .. }));
+}
+
+#[tokio::test]
+async fn another_part_than_was_asked_for_is_refused() {
+    for wrong in [
+        "bytes 0-9/10",
+        "bytes 5-9/10",
+        "bytes 4-9/11",
+        "bytes 4-9/*",
+        "",
+    ] {
+        let server = broken_once(move |_| answer(206, &[("content-range", wrong)], "456789")).await;
+        let a = repository(&server.host, "a");
+        let (got, error) = read(&client(plain()), &a, &blob(b"0123456789")).await;
+        assert_eq!(got, b"0123", "{wrong}");
+        assert_eq!(problem(error), Problem::WrongRange { from: 4 }, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_after_its_last_byte_is_whole() {
+    let server = serving(|_| answer(200, &[], body(&[b"0123456789"], true))).await;
+    let a = repository(&server.host, "a");
+    let (got, error) = read(&client(plain()), &a, &blob(b"0123456789")).await;
+    assert!(error.is_none() && got == b"0123456789", "{error:?}");
+    assert_eq!(server.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_the_body_is_looked_up_before_anything_is_sent_again() {
+    for (there, expected) in [(200, true), (404, false)] {
+        let server = serving(move |seen| match seen.line.split(' ').next().unwrap() {
+            "POST" => answer(202, &[("location", "/up")], ""),
+            "HEAD" => answer(there, &[], ""),
+            _ => answer(504, &[], ""),
+        })
+        .await;
+        let (client, a) = (client(plain()), repository(&server.host, "a"));
+        let Begun::Upload(upload) = client.begin_upload(&a, None).await.unwrap() else {
+            panic!("nothing was to be mounted");
+        };
+        let blob = blob(b"layer");
+        let sent = client.upload(&upload, &blob, pieces(b"layer", 2)).await;
+        assert_eq!(sent.is_ok(), expected, "{sent:?}");
+        let asked = format!("HEAD /v2/a/blobs/{}", blob.digest);
+        assert_eq!(server.lines()[2..], [asked]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_repositories_saves_questions_and_is_never_needed() {
+    let server = serving(|seen| {
+        let link = [("link", r#"</v2/_catalog?last=b>; rel="next""#)];
+        match seen.line.as_str() {
+            "GET /v2/_catalog?n=1000" => answer(200, &link, r#"{"repositories":["b"]}"#),
+            "GET /v2/_catalog?last=b" => answer(200, &[], r#"{"repositories":["c/d"]}"#),
+            line => panic!("{line}"),
+        }
+    })
+    .await;
+    let (client, a) = (client(plain()), repository(&server.host, "a"));
+    let found = client.repositories(&a, 2).await.unwrap();
+    assert_eq!(
+        found.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["b", "c/d"]
+    );
+    assert_eq!(
+        client.repositories(&a, 1).await,
+        None,
+        "there are more pages than that"
+    );
+}
+
+#[tokio::test]
+async fn a_registry_that_keeps_its_repositories_to_itself_is_asked_once() {
+    for (status, body) in [(401, ""), (403, ""), (404, ""), (405, ""), (200, "<html>")] {
+        let server = serving(move |_| answer(status, &[], body)).await;
+        let (client, a) = (client(plain()), repository(&server.host, "a"));
+        assert_eq!(client.repositories(&a, 9).await, None);
+        assert_eq!(client.repositories(&a, 9).await, None);
+        assert_eq!(server.lines().len(), 1, "{status}");
+    }
+    let server = serving(|_| answer(500, &[], "")).await;
+    let a = repository(&server.host, "a");
+    assert_eq!(client(plain()).repositories(&a, 9).await, None);
     assert_eq!(
         server.lines().len(),
         1,
-        "a blob's body is not asked for again here"
+        "what it would save is not worth another try"
     );
+}
+
+#[tokio::test]
+async fn a_blob_goes_with_the_question_where_the_registry_takes_it() {
+    let server = serving(|seen| match seen.line.contains("/takes/") {
+        true => answer(201, &[], ""),
+        false => answer(202, &[("location", "/up")], ""),
+    })
+    .await;
+    let blob = blob(b"layer");
+    for (path, taken) in [
+        ("takes/a", true),
+        ("ignores/a", false),
+        ("ignores/b", false),
+    ] {
+        let client = client(plain());
+        let a = repository(&server.host, path);
+        let registry = a.registry();
+        assert!(client.takes_at_once(registry, 1) && !client.takes_at_once(registry, 1 << 20));
+        let begun = client.upload_at_once(&a, &blob, pieces(b"layer", 2)).await;
+        assert_eq!(matches!(begun.unwrap(), Begun::Taken), taken);
+        assert_eq!(client.takes_at_once(registry, 1 << 30), taken);
+        assert_eq!(client.takes_at_once(registry, 1), taken);
+    }
 }
 
 #[tokio::test]
@@ -169,7 +323,7 @@ async fn a_corrupt_download_makes_the_upload_it_feeds_fail() {
         panic!("nothing was to be mounted");
     };
     let body = client.blob(&from, &blob).await.unwrap();
-    let error = client.upload(upload, &blob, body).await.unwrap_err();
+    let error = client.upload(&upload, &blob, body).await.unwrap_err();
     // It is the source that is to blame, and the error says so.
     assert!(
         error
@@ -412,7 +566,7 @@ async fn every_call_to_a_healthy_registry_is_one_request() {
         panic!("nothing was to be mounted");
     };
     client
-        .upload(upload, &blob(b"layer"), pieces(b"layer", 2))
+        .upload(&upload, &blob(b"layer"), pieces(b"layer", 2))
         .await
         .unwrap();
     client.put_manifest(&a, &tag("v1"), &image).await.unwrap();
@@ -483,7 +637,7 @@ async fn an_upload_that_nobody_takes_is_given_up() {
     };
     let big = vec![0; 32 << 20];
     let error = hasty
-        .upload(upload, &blob(&big), pieces(&big, 1 << 20))
+        .upload(&upload, &blob(&big), pieces(&big, 1 << 20))
         .await
         .unwrap_err();
     assert!(
@@ -520,7 +674,7 @@ async fn an_upload_that_waits_for_its_turn_is_not_silent() {
             panic!("nothing was to be mounted");
         };
         let body = slow().map(Ok);
-        client.upload(upload, &blob(&[b'x'; SLOW]), body).await
+        client.upload(&upload, &blob(&[b'x'; SLOW]), body).await
     };
     let (one, other) = tokio::join!(upload(), upload());
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");

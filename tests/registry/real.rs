@@ -96,7 +96,7 @@ async fn a_mount_takes_what_is_there_and_goes_on_as_an_upload_where_it_is_not() 
         panic!("the donor does not have it");
     };
     let body = pieces(b"other", 2);
-    client.upload(upload, &blob(b"other"), body).await.unwrap();
+    client.upload(&upload, &blob(b"other"), body).await.unwrap();
     assert!(client.has_blob(&b, &missing).await.unwrap());
 }
 
@@ -106,10 +106,10 @@ async fn an_upload_of_other_bytes_is_refused_and_leaves_nothing() {
     let (client, a) = (client(plain()), repository(&server.host, "a"));
     let begin = async || match client.begin_upload(&a, None).await.unwrap() {
         Begun::Upload(upload) => upload,
-        Begun::Mounted => panic!("nothing was to be mounted"),
+        Begun::Mounted | Begun::Taken => panic!("nothing was to be mounted"),
     };
     let wrong = client
-        .upload(begin().await, &blob(b"right"), pieces(b"wrong", 2))
+        .upload(&begin().await, &blob(b"right"), pieces(b"wrong", 2))
         .await;
     let wrong = wrong.unwrap_err();
     assert!(
@@ -118,7 +118,7 @@ async fn an_upload_of_other_bytes_is_refused_and_leaves_nothing() {
     );
     for body in [&b"shor"[..], b"longer"] {
         let error = client
-            .upload(begin().await, &blob(b"right"), pieces(body, 2))
+            .upload(&begin().await, &blob(b"right"), pieces(body, 2))
             .await;
         assert!(
             matches!(error, Err(Error::Body { expected: 5, .. })),

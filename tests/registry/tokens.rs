@@ -150,17 +150,17 @@ async fn an_upload_whose_token_ran_out_says_that_it_can_be_repeated() {
     let (client, a) = (client(plain()), repository(&server.host, "a"));
     let begin = async || match client.begin_upload(&a, None).await.unwrap() {
         Begun::Upload(upload) => upload,
-        Begun::Mounted => panic!("nothing was to be mounted"),
+        Begun::Mounted | Begun::Taken => panic!("nothing was to be mounted"),
     };
     let upload = begin().await;
     oldest.store(1, SeqCst);
     let error = client
-        .upload(upload, &blob(b"layer"), pieces(b"layer", 9))
+        .upload(&upload, &blob(b"layer"), pieces(b"layer", 9))
         .await
         .unwrap_err();
     assert!(error.is_transient(), "{error}");
     client
-        .upload(begin().await, &blob(b"layer"), pieces(b"layer", 9))
+        .upload(&begin().await, &blob(b"layer"), pieces(b"layer", 9))
         .await
         .unwrap();
     let put = server
@@ -324,7 +324,7 @@ async fn credentials_are_not_carried_to_another_host() {
         panic!("nothing was to be mounted");
     };
     client
-        .upload(upload, &blob(b"layer"), pieces(b"layer", 2))
+        .upload(&upload, &blob(b"layer"), pieces(b"layer", 2))
         .await
         .unwrap();
     let seen = elsewhere.seen();

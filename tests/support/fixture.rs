@@ -7,9 +7,6 @@
 #[path = "fixture/image.rs"]
 pub mod image;
 
-#[path = "fixture/set.rs"]
-pub mod set;
-
 #[path = "fixture/place.rs"]
 pub mod place;
 
@@ -24,3 +21,6 @@ pub mod graph;
 
 #[path = "fixture/server.rs"]
 pub mod server;
+
+#[path = "fixture/set.rs"]
+pub mod set;

@@ -12,7 +12,9 @@
 
 pub mod access_log;
 pub mod catalog;
+pub mod gpg;
 pub mod oci;
+pub mod proxy;
 pub mod registry;
 pub mod skip;
 pub mod skopeo;

@@ -233,4 +233,11 @@ impl MirrorService for Canned {
     ) -> Answer<v1::RetireResourcesResponse> {
         Ok(Response::new(v1::RetireResourcesResponse::default()))
     }
+
+    async fn explain_image(
+        &self,
+        _: Request<v1::ExplainImageRequest>,
+    ) -> Answer<v1::ExplainImageResponse> {
+        Ok(Response::new(v1::ExplainImageResponse::default()))
+    }
 }

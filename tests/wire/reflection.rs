@@ -4,10 +4,11 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 14] = [
+const RPCS: [&str; 15] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
+    "ExplainImage",
     "GetPlan",
     "GetResources",
     "GetRun",

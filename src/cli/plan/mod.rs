@@ -325,6 +325,7 @@ fn example() -> Plan {
             unknown: false,
             reasons: vec![ImpactReason { scope: "quay.io/a".to_owned(), mirror: String::new(), drain: true, message: "quay.io/a gains its first tag rule".to_owned() }],
             note: "against these documents only".to_owned(),
+            ..NodeImpact::default()
         }),
         release_signatures_ignored: true,
         warnings: vec!["the mirror's disk was not looked at".to_owned()],

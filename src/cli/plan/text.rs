@@ -225,7 +225,9 @@ fn nodes(impact: Option<&NodeImpact>) -> String {
 /// Returns what happens to nodes in one line.
 pub fn impact_line(impact: &NodeImpact) -> String {
     let what = match (impact.unknown, impact.drain, impact.reload) {
+        (true, ..) if impact.refused => "refused by the cluster",
         (true, ..) => "unknown",
+        _ if impact.reboot => "drained and rebooted one after another",
         (_, true, _) => "drained one after another",
         (_, _, true) => "reload their container engine, no drain",
         _ => "untouched",

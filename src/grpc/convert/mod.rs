@@ -2,6 +2,8 @@
 
 mod ask;
 
+mod explain;
+
 mod found;
 
 mod plan;
@@ -17,6 +19,7 @@ mod status;
 use jiff::Timestamp;
 
 pub use ask::{files, given, page};
+pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
 pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};

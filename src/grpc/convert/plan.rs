@@ -274,5 +274,6 @@ pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
         unknown: impact.unknown,
         reasons: reasons.collect(),
         note: IMPACT_NOTE.to_owned(),
+        ..v1::NodeImpact::default()
     }
 }

@@ -196,6 +196,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::Stale { .. } => (Code::FailedPrecondition, "STALE_PLAN"),
         Error::Busy { .. } => (Code::AlreadyExists, "RUN_ACTIVE"),
         Error::NothingPublished(_) => (Code::NotFound, "RULES_NOT_FOUND"),
+        Error::RulesRefused(_) => (Code::FailedPrecondition, "RULES_REFUSED"),
         Error::Over(_) => (Code::FailedPrecondition, "RUN_FINISHED"),
         Error::Mirror(error) if error.is_authentication() => {
             (Code::FailedPrecondition, "MIRROR_AUTHENTICATION")

@@ -24,21 +24,17 @@ pub fn resources(resources: &[ResourceView], kinds: &[String]) -> v1::GetResourc
 }
 
 fn resource(view: &ResourceView) -> v1::Resource {
-    let document = &view.document;
+    let object = &view.object;
     v1::Resource {
-        image_set: document.set.to_string(),
-        name: document.name.clone(),
-        file_name: document.file_name.clone(),
-        api_version: field(&document.value, "apiVersion"),
-        kind: field(&document.value, "kind"),
-        text: document.text.clone(),
-        value: Some(structure(&document.value)),
+        image_set: object.set.to_string(),
+        name: object.name.clone(),
+        file_name: object.file_name.clone(),
+        api_version: object.api_version().to_owned(),
+        kind: object.kind().to_owned(),
+        text: object.text.clone(),
+        value: Some(structure(&object.value)),
         retirable: view.retirable.clone(),
     }
-}
-
-fn field(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn structure(value: &Value) -> Struct {

@@ -7,13 +7,14 @@ use super::*;
 use crate::model::{
     accessory::Scope,
     facts::Fact,
-    imageset::{Blocked, Channel, ChannelType, Helm, Operator},
+    imageset::{Blocked, Channel, ChannelType, Helm, Operator, SetName},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
     policy::{ApplyMode, MirrorScope, OnRefresh},
     release::{
         fixture::{graph, payload as payload_of},
         payload::{Component, Unreadable},
         select::GraphKey,
+        signature::{Claim, Found, Signatures},
     },
 };
 
@@ -132,11 +133,16 @@ fn facts(learnt: impl IntoIterator<Item = Fact>) -> Facts {
 
 /// Decides, where nothing is signed.
 fn whole(set: &ImageSet, facts: &Facts) -> Desired {
+    whole_under(set, &policy(), facts)
+}
+
+/// What is decided where nothing belongs to the images that are asked about.
+fn whole_under(set: &ImageSet, policy: &Policy, facts: &Facts) -> Desired {
     let mut facts = facts.clone();
-    let mut answer = build(set, &policy(), &facts);
-    if let Built::Missing(needs) = &answer {
+    let mut answer = build(set, policy, &facts);
+    while let Built::Missing(needs) = &answer {
         needs.iter().for_each(|need| unsigned(&mut facts, need));
-        answer = build(set, &policy(), &facts);
+        answer = build(set, policy, &facts);
     }
     match answer {
         Built::Whole(desired) => desired,
@@ -277,6 +283,7 @@ fn a_release_lands_with_its_components_under_the_known_names() {
         Desired {
             images: vec![component, release],
             signatures_ignored: true,
+            signatures: BTreeMap::new(),
             pins: BTreeMap::from([("channel stable-4.16 (amd64)".into(), "4.16.3".into())]),
             ..Desired::default()
         }
@@ -333,27 +340,160 @@ fn a_channel_that_cannot_be_read_stalls_itself_and_no_channel_whose_name_begins_
     assert_eq!(desired.images, []);
 }
 
-#[test]
-fn releases_stall_while_signatures_are_to_be_looked_at_and_the_rest_goes_on() {
-    let mut set = releases(&["stable-4.16"]);
-    set.additional_images = vec![image("q.io/a/x:1")];
-    let strict = Policy {
+/// What a store has for a digest: messages by the name they claim, or by why they count for nothing.
+fn signatures(digest: &Digest, found: &[Result<&str, &str>]) -> Fact {
+    let found = found.iter().enumerate().map(|(n, claim)| Found {
+        name: format!("signature-{}", n + 1),
+        message: vec![u8::try_from(n).unwrap()],
+        claim: claim.map_err(str::to_owned).map(|name| Claim {
+            name: name.parse().unwrap(),
+            signer: "AB".into(),
+        }),
+    });
+    let signatures = Signatures {
+        store: "https://s".into(),
+        names: vec![],
+        found: found.collect(),
+        trouble: None,
+    };
+    Fact::Signatures(ChannelType::Ocp, digest.clone(), Ok(Arc::new(signatures)))
+}
+
+fn strict() -> Policy {
+    Policy {
         ignore_release_signatures: false,
         ..policy()
-    };
-    let known = facts([tagged("q.io/a/x:1", &named("x"))]);
-    let Built::Whole(desired) = build(&set, &strict, &known) else {
-        panic!("no graph is needed");
-    };
-    assert!(!desired.signatures_ignored);
-    assert_eq!(desired.images.len(), 1);
-    assert_eq!(desired.unresolved.len(), 1);
-    assert_eq!(desired.unresolved[0].subject, "mirror.platform");
-    assert!(
-        desired.unresolved[0]
-            .reason
-            .contains("release_signatures: ignore")
+    }
+}
+
+#[test]
+fn a_payload_is_read_once_it_is_signed_and_not_before() {
+    let set = releases(&["stable-4.16"]);
+    let one = Fact::Graph(
+        key("stable-4.16"),
+        Ok(Arc::new(graph(&["4.16.0"], &[], &[]))),
     );
+    let reference: Reference = payload_of("4.16.0").parse().unwrap();
+    let (repository, digest) = (reference.repository, reference.digest.unwrap());
+    let asks = |known: &[Fact]| match build(&set, &strict(), &facts(known.to_vec())) {
+        Built::Whole(desired) => panic!("asks for nothing: {desired:?}"),
+        Built::Missing(needs) => needs.into_iter().collect::<Vec<_>>(),
+    };
+    let signed = signatures(
+        &digest,
+        &[Ok(
+            "quay.io/openshift-release-dev/ocp-release:4.16.0-x86_64",
+        )],
+    );
+    let (image, holds) = (manifest(&digest, &[]), payload(&digest, &[("etcd", "e")]));
+    let manifest_of = Need::Manifest(repository.clone(), digest.clone());
+    let signatures_of = Need::Signatures(ChannelType::Ocp, digest.clone());
+    let payload_of = Need::Payload(repository, digest.clone());
+    assert_eq!(
+        asks(std::slice::from_ref(&one)),
+        [manifest_of, signatures_of.clone()]
+    );
+    assert_eq!(asks(&[one.clone(), image.clone()]), [signatures_of]);
+    assert_eq!(
+        asks(&[one.clone(), image.clone(), signed.clone()]),
+        [payload_of]
+    );
+    let known = facts([one, image, signed, holds]);
+    let desired = whole_under(&set, &strict(), &known);
+    assert_eq!(desired.images.len(), 2);
+    assert_eq!(
+        desired.signatures,
+        BTreeMap::from([(digest, vec![vec![0]])])
+    );
+    assert!(!desired.signatures_ignored && desired.unresolved.is_empty());
+}
+
+#[test]
+fn an_unsigned_release_is_refused_and_the_rest_goes_on() {
+    let mut set = releases(&["stable-4.16"]);
+    set.additional_images = vec![image("q.io/a/x:1")];
+    let graph = graph(&["4.16.0", "4.16.1"], &[(0, 1)], &[]);
+    let digest = |version: &str| {
+        let reference: Reference = payload_of(version).parse().unwrap();
+        reference.digest.unwrap()
+    };
+    let (old, new) = (digest("4.16.0"), digest("4.16.1"));
+    let release = "quay.io/openshift-release-dev/ocp-release";
+    let known = facts([
+        Fact::Graph(key("stable-4.16"), Ok(Arc::new(graph))),
+        tagged("q.io/a/x:1", &named("x")),
+        // The older one's name: a signature of another release, over this one's digest.
+        signatures(
+            &new,
+            &[Err("is cut short"), Ok(&format!("{release}:4.16.0-x86_64"))],
+        ),
+        signatures(&old, &[]),
+    ]);
+    let Built::Whole(desired) = build(&set, &strict(), &known) else {
+        panic!("something is missing");
+    };
+    let units: Vec<_> = desired.images.iter().map(|w| w.unit.as_str()).collect();
+    assert_eq!(units, ["q.io/a/x:1"]);
+    assert_eq!(desired.signatures, BTreeMap::new());
+    let told: Vec<_> = desired
+        .unresolved
+        .iter()
+        .map(|u| (u.subject.as_str(), u.reason.as_str(), u.transient))
+        .collect();
+    let missing = format!(
+        "it is not mirrored, since the signature store https://s has no signature of {old}; check that the release is published and not withdrawn, or name a store that has it in `release_verification.ocp.store` (`--signature-url` with `once`)"
+    );
+    let bad = format!(
+        "it is not mirrored, since it has no good signature: of {new} in https://s, `signature-1` is cut short; `signature-2` is for another release, {release}:4.16.0-x86_64, while 4.16.1-x86_64 or 4.16.1 is asked for; ask who fills that store, or name another store or keyring in `release_verification.ocp` (`--signature-url` and `--signature-key` with `once`)"
+    );
+    assert_eq!(
+        told,
+        [
+            ("release 4.16.0 (amd64)", missing.as_str(), false),
+            ("release 4.16.1 (amd64)", bad.as_str(), false)
+        ]
+    );
+}
+
+#[test]
+fn a_release_named_by_tag_is_looked_up_by_its_digest_and_compared_by_its_tag() {
+    let mut set = images(&[]);
+    set.platform.release = Some("m.lan/copy/release:4.16.0-x86_64".parse().unwrap());
+    let digest = named("payload");
+    let pin = tagged("m.lan/copy/release:4.16.0-x86_64", &digest);
+    let verdict = |claimed: &str| {
+        let known = facts([
+            pin.clone(),
+            manifest(&digest, &[]),
+            payload(&digest, &[]),
+            signatures(&digest, &[Ok(claimed)]),
+        ]);
+        whole_under(&set, &strict(), &known)
+    };
+    let release = "quay.io/openshift-release-dev/ocp-release";
+    let good = verdict(&format!("{release}:4.16.0-x86_64"));
+    assert_eq!(
+        (good.images.len(), good.images[0].digest.clone()),
+        (1, digest.clone())
+    );
+    let bad = verdict(&format!("{release}:4.16.1-x86_64"));
+    assert!(bad.images.is_empty() && bad.unresolved[0].reason.contains("another release"));
+}
+
+#[test]
+fn of_a_multi_payload_the_index_is_signed() {
+    let mut set = images(&[]);
+    let index = named("index");
+    set.platform.release = Some(format!("q.io/o/r@{index}").parse().unwrap());
+    let (amd64, arm64) = (named("amd64"), named("arm64"));
+    let known = facts([
+        manifest(&index, &[("amd64", &amd64), ("arm64", &arm64)]),
+        payload(&amd64, &[]),
+        payload(&arm64, &[]),
+    ]);
+    let asked = build(&set, &strict(), &known);
+    let need = Need::Signatures(ChannelType::Ocp, index);
+    assert_eq!(asked, Built::Missing(BTreeSet::from([need])));
 }
 
 #[test]

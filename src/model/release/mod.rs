@@ -1,7 +1,8 @@
 //! OpenShift releases: which ones an image set means, what a payload names, where it all goes in the mirror.
 //!
 //! The way: `graph` reads what the update service says, `path` finds the way through it, `select` joins both with an image
-//! set's words; `payload` reads what a release consists of, and `names` says where that lands.
+//! set's words; `payload` reads what a release consists of, `signature` says whether its publisher vouches for
+//! it, and `names` says where it lands.
 //!
 //! **Invariant:** what an update service or a payload says is never trusted: sizes are bounded, and nothing in it panics.
 
@@ -18,6 +19,8 @@ pub mod select;
 pub mod payload;
 
 pub mod names;
+
+pub mod signature;
 
 use semver::{BuildMetadata, Version};
 

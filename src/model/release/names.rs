@@ -36,6 +36,17 @@ pub fn release_tag(kind: ChannelType, version: &Version, arch: &str) -> Result<T
     }
 }
 
+/// Returns the tags by which a version may have been published, which its signature names: with the machine's name or, as the
+/// first releases of OpenShift and those of OKD, without.
+pub fn published_tags(version: &Version, arch: &str) -> Vec<Tag> {
+    let version = plain(version);
+    let with_machine = format!("{version}-{}", machine(arch));
+    [with_machine, version.to_string()]
+        .iter()
+        .filter_map(|tag| tag.parse().ok())
+        .collect()
+}
+
 /// Returns the tag of a payload that `platform.release` names: its own tag, or the bare hexadecimal digits of its digest;
 /// nothing where the reference has neither.
 ///
@@ -113,6 +124,16 @@ mod tests {
         assert_eq!(okd("amd64"), tag("4.19.0-okd-scos.0"));
         assert_eq!(okd("arm64"), tag("4.19.0-okd-scos.0-aarch64"));
         assert!(release_tag(ChannelType::Ocp, &v("4.1.0"), "a/b").is_err());
+    }
+
+    #[test]
+    fn a_version_is_published_with_its_machine_or_without() {
+        let tags = |version, arch| published_tags(&v(version), arch);
+        assert_eq!(
+            tags("4.17.9+x", "arm64"),
+            [tag("4.17.9-aarch64"), tag("4.17.9")]
+        );
+        assert_eq!(tags("4.1.0", "a/b"), [tag("4.1.0")]);
     }
 
     #[test]

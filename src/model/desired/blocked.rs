@@ -1,4 +1,4 @@
-//! What an image set asks not to mirror.
+//! `mirror.blockedImages`: what is left out.
 
 use std::collections::BTreeSet;
 

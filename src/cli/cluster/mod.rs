@@ -1,0 +1,44 @@
+//! `imagesetd cluster`: mirror rules as nodes see them.
+
+pub mod check;
+
+pub mod explain;
+
+pub mod impact;
+
+mod inputs;
+
+pub mod registries_conf;
+
+use clap::Subcommand;
+
+use crate::cli::failure::{Exit, Failure};
+
+/// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Verb {
+    /// Prints the registries.conf that nodes will have of mirror rules, as the machine-config-operator renders it
+    RegistriesConf(registries_conf::Arguments),
+    /// Says what a node tries for an image reference, and in which order
+    Explain(explain::Arguments),
+    /// Says what a change of mirror rules does to nodes: nothing, a reload, a drain
+    Impact(impact::Arguments),
+    /// Finds mistakes in mirror rules before a cluster has them
+    Check(check::Arguments),
+}
+
+/// Runs the verb.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    match arguments.verb {
+        Verb::RegistriesConf(arguments) => registries_conf::run(&arguments),
+        Verb::Explain(arguments) => explain::run(arguments).await,
+        Verb::Impact(arguments) => impact::run(&arguments),
+        Verb::Check(arguments) => check::run(arguments).await,
+    }
+}

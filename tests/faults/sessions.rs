@@ -1,0 +1,156 @@
+//! What happens to uploads that break: where they go on, where they begin anew, and what is read of the source for it.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use imagesetd::copy::Stock;
+
+use crate::{
+    bench::{Ended, Upstream, held, repository, run},
+    fixture::{
+        image::{Flavor, Image, Layer},
+        set::Set,
+    },
+    support::proxy::{Asked, Fault, Kind, Proxy},
+    support::{access_log::Requests, registry::Registry},
+};
+
+/// One image with one large layer.
+fn one() -> Set {
+    let layers = [Layer::noise("large", 12 << 20)];
+    let image = Image::new(Flavor::Oci, "amd64", &layers, &[]);
+    Set(vec![("team/large".to_owned(), image)])
+}
+
+/// Copies the set with one fault in its largest upload, and returns what the source was asked for of blobs, from which byte on.
+async fn broken_upload(
+    upstream: &Upstream,
+    mirror: &Registry,
+    fault: fn() -> Fault,
+) -> (Ended, Vec<Option<String>>) {
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let noted = reads.clone();
+    let note = move |asked: &Asked| {
+        if asked.kind() == Kind::Blob {
+            noted.lock().unwrap().push(asked.range.clone());
+        }
+        None
+    };
+    let source = Proxy::before(upstream.registry.address(), Box::new(note)).await;
+    let large = upstream.set.0[0].1.blobs[1].digest.hex();
+    let broken = AtomicUsize::new(0);
+    let spoil = move |asked: &Asked| {
+        let hit = asked.kind() == Kind::Upload && asked.target.contains(&large);
+        (hit && broken.fetch_add(1, SeqCst) == 0).then(fault)
+    };
+    let sink = Proxy::before(mirror.address(), Box::new(spoil)).await;
+    let ended = run(
+        &upstream.set,
+        &source.address,
+        &sink.address,
+        Stock::default(),
+    )
+    .await;
+    assert_eq!(held(mirror, &upstream.set).len(), 1, "{ended:?}");
+    let mut reads = reads.lock().unwrap().clone();
+    reads.sort();
+    (ended, reads)
+}
+
+fn uploads(requests: &Requests) -> Vec<String> {
+    let uploads = requests
+        .iter()
+        .filter(|r| r.path.contains("/blobs/uploads/"));
+    uploads
+        .map(|r| format!("{} {}", r.method, r.status))
+        .collect()
+}
+
+#[tokio::test]
+async fn upload_goes_on_where_the_registry_keeps_what_it_got() {
+    let (upstream, mirror) = (Upstream::of(one()), Registry::distribution3());
+    let (ended, reads) = broken_upload(&upstream, &mirror, || Fault::ResetUp(9 << 20)).await;
+    assert!(ended.failed.is_empty(), "{ended:?}");
+    // The configuration, the layer, and the layer's rest from the last mark before what the registry has.
+    let rest = reads.iter().flatten().collect::<Vec<_>>();
+    assert_eq!((reads.len(), rest.len()), (3, 1), "{reads:?}");
+    let from: u64 = rest[0]["bytes=".len()..]
+        .trim_end_matches('-')
+        .parse()
+        .unwrap();
+    assert!((4 << 20..=9 << 20).contains(&from), "{from}");
+    let uploads = uploads(&mirror.requests());
+    assert!(uploads.contains(&"GET 204".to_owned()), "{uploads:?}");
+    assert_eq!(uploads.iter().filter(|u| *u == "PUT 201").count(), 2);
+    assert_eq!(
+        uploads.iter().filter(|u| *u == "POST 202").count(),
+        2,
+        "no third session"
+    );
+}
+
+#[tokio::test]
+async fn upload_begins_anew_where_the_registry_has_forgotten_it() {
+    let (upstream, mirror) = (Upstream::of(one()), Registry::debian());
+    let (ended, reads) = broken_upload(&upstream, &mirror, || Fault::ResetUp(9 << 20)).await;
+    assert!(ended.failed.is_empty(), "{ended:?}");
+    assert_eq!(reads, [None, None, None], "the layer twice, and whole");
+}
+
+#[tokio::test]
+async fn upload_whose_answer_was_lost_is_not_sent_again() {
+    for mirror in [Registry::debian(), Registry::distribution3()] {
+        let upstream = Upstream::of(one());
+        let (ended, reads) = broken_upload(&upstream, &mirror, || Fault::LoseAnswer).await;
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        assert_eq!(reads, [None, None], "each blob once");
+        assert_eq!(mirror.requests().uploads(), 2);
+    }
+}
+
+#[tokio::test]
+async fn blob_that_vanishes_before_the_manifest_comes_is_brought_again() {
+    let (upstream, mirror) = (Upstream::of(one()), Registry::debian());
+    let root = mirror.storage().join("docker/registry/v2");
+    let hex = upstream.set.0[0].1.blobs[1].digest.hex();
+    let vanished = AtomicUsize::new(0);
+    let vanish = move |asked: &Asked| {
+        if asked.kind() == Kind::PutManifest && vanished.fetch_add(1, SeqCst) == 0 {
+            let link = root.join(format!("repositories/team/large/_layers/sha256/{hex}"));
+            std::fs::remove_dir_all(link).unwrap();
+            let data = root.join(format!("blobs/sha256/{}/{hex}", &hex[..2]));
+            std::fs::remove_dir_all(data).unwrap();
+        }
+        None
+    };
+    let sink = Proxy::before(mirror.address(), Box::new(vanish)).await;
+    let from = upstream.registry.address();
+    let ended = run(&upstream.set, from, &sink.address, Stock::default()).await;
+    assert!(ended.failed.is_empty(), "{ended:?}");
+    assert_eq!(held(&mirror, &upstream.set).len(), 1);
+    assert_eq!(mirror.requests().uploads(), 3);
+}
+
+#[tokio::test]
+async fn empty_repository_gets_what_it_lacks_and_one_that_is_not_is_none_the_worse() {
+    let (upstream, mirror) = (Upstream::of(one()), Registry::debian());
+    let (from, to) = (upstream.registry.address(), mirror.address());
+    let stock = || Stock {
+        empty: [repository(to, "team/large")].into(),
+        ..Stock::default()
+    };
+    for _ in 0..2 {
+        let ended = run(&upstream.set, from, to, stock()).await;
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        assert_eq!(held(&mirror, &upstream.set).len(), 1);
+    }
+    let requests = mirror.requests();
+    let asked = requests.iter().filter(|r| r.query.contains("mount="));
+    assert_eq!(
+        asked.count(),
+        0,
+        "nothing is asked for that cannot be there"
+    );
+}
