@@ -117,9 +117,16 @@ fn settings(plan: &Plan) -> String {
 # The mirror: everything lands below this place.
 target: {target}
 
-# The directory of image sets. A change in it is planned and, with `apply: automatic`, applied.
+# The directory of image sets. A change in it is planned and, with `apply: automatic`, applied; with `apply: manual` its plan waits for
+# a person. `image_sets` says so for some of them only.
 directory: {directory}
 apply: automatic
+
+# A mirror without TLS, or with a certificate of your own:
+# registries:
+# - host: {host}
+#   plain_http: true
+#   # ca_file: /etc/pki/mirror-ca.pem
 
 # Credentials for upstreams and the mirror, as podman writes them; without this key the usual places are looked at.
 {authfile}
@@ -137,6 +144,7 @@ listen:
 # clients: {{tokens_file: {tokens}}}
 ",
         target = quoted(Path::new(&plan.target)),
+        host = quoted(Path::new(plan.target.split('/').next().unwrap_or_default())),
         directory = quoted(&plan.directory),
         state = quoted(&plan.state),
         output = quoted(&plan.state.join("resources")),
@@ -271,6 +279,23 @@ mod tests {
                 "/run/imagesetd/imagesetd.sock".into()
             )]
         );
+    }
+
+    #[test]
+    fn hints_are_settings_once_they_are_taken() {
+        let plan = plan(arguments(Path::new("/x")), true).unwrap();
+        let taken = settings(&plan)
+            .replace("apply: automatic\n", "apply: manual\n")
+            .replace("# registries:", "registries:")
+            .replace("# - host:", "- host:")
+            .replace("#   plain_http:", "  plain_http:")
+            .replace("# socket_group:", "socket_group:");
+        let (read, problems) = settings::parse("/x/etc/imagesetd.yaml", &taken).unwrap();
+        assert_eq!(problems, []);
+        assert_eq!(read.defaults.apply, crate::model::policy::ApplyMode::Manual);
+        assert_eq!(read.socket_group.as_deref(), Some("imagesetd"));
+        let registries: Vec<_> = read.registries.iter().map(|r| r.plain_http).collect();
+        assert_eq!(registries, [true]);
     }
 
     #[test]

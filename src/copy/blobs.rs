@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use futures_util::future::join_all;
 use tokio::sync::Mutex as Lock;
 
 use super::{
@@ -35,6 +36,9 @@ pub enum Outcome {
     /// It was uploaded.
     Copied,
 }
+
+/// In how many repositories a blob is looked for that may have strayed.
+const MAX_LOOKS: usize = 32;
 
 type Pair = (Repository, Digest);
 
@@ -79,8 +83,9 @@ pub(super) struct Desk {
     doubted: Mutex<HashSet<Pair>>,
     /// Repositories that have nothing, until something went wrong there.
     empty: Mutex<HashSet<Repository>>,
-    /// Blobs that several repositories are to have.
-    shared: HashSet<Digest>,
+    /// Blobs that several repositories are to have, and these.
+    shared: HashMap<Digest, Vec<Repository>>,
+    unclean: bool,
     uploads: Uploads,
     leads: Mutex<HashMap<Digest, Arc<Lock<()>>>>,
     queue: Arc<Queue>,
@@ -98,6 +103,7 @@ impl Desk {
             doubted: Mutex::default(),
             empty: Mutex::new(stock.empty),
             shared: stock.shared,
+            unclean: stock.unclean,
             uploads,
             leads: Mutex::default(),
             queue: Queue::new(transfers),
@@ -158,7 +164,7 @@ impl Desk {
 
     fn rank(&self, blob: &Descriptor) -> Rank {
         Rank {
-            shared: self.shared.contains(&blob.digest),
+            shared: self.shared.contains_key(&blob.digest),
             size: blob.size,
         }
     }
@@ -228,12 +234,44 @@ impl Desk {
             drop(leading);
             return self.take_over(transfer, &donor).await;
         }
+        if let Some(donor) = self
+            .stray(transfer)
+            .await
+            .filter(|_| ground != Ground::Doubted)
+        {
+            self.settled(&donor, digest);
+            drop(leading);
+            return self.take_over(transfer, &donor).await;
+        }
         let _turn = self.queue.turn(self.rank(transfer.blob)).await;
         let outcome = transfer.download(ground).await?;
         // Said before the lead is given up, so that those who wait find a donor.
         self.settled(transfer.target, digest);
         lock(&self.leads).remove(digest);
         Ok(outcome)
+    }
+
+    /// Looks for a shared blob in the other repositories that are to have it, where a run that ended in the middle may have brought
+    /// it to one of them without anybody knowing.
+    async fn stray(&self, transfer: &Transfer<'_>) -> Option<Repository> {
+        let digest = &transfer.blob.digest;
+        if !self.unclean {
+            return None;
+        }
+        let may_have = |repository: &&Repository| {
+            *repository != transfer.target && !lock(&self.empty).contains(*repository)
+        };
+        let places = self
+            .shared
+            .get(digest)?
+            .iter()
+            .filter(may_have)
+            .take(MAX_LOOKS);
+        let looks = places.cloned().map(|place| async move {
+            let there = transfer.engine.mirror.has_blob(&place, digest).await;
+            matches!(there, Ok(true)).then_some(place)
+        });
+        join_all(looks).await.into_iter().flatten().next()
     }
 
     /// Has the mirror take a blob from its own repository `donor`; where it will not, the bytes are read from there.

@@ -88,8 +88,10 @@ pub const STALL: Duration = Duration::from_secs(30 * 60);
 pub struct Stock {
     /// Where blobs are already.
     pub donors: HashMap<Digest, Vec<Repository>>,
-    /// Blobs that several repositories are to have.
-    pub shared: HashSet<Digest>,
+    /// Blobs that several repositories are to have, with these repositories, [`MAX_SHARERS`] at most.
+    pub shared: HashMap<Digest, Vec<Repository>>,
+    /// Whether the last run ended in the middle, so that blobs may be where nothing is known of them.
+    pub unclean: bool,
     /// Repositories that were not there when they were looked for, and so have nothing.
     pub empty: HashSet<Repository>,
 }
@@ -179,22 +181,25 @@ impl Engine {
     }
 }
 
+/// How many of the repositories that share a blob are remembered.
+const MAX_SHARERS: usize = 256;
+
 /// Looks up which repositories of the mirror hold the blobs of `steps`, and which blobs several of them want.
-pub fn stock(
-    steps: &[Step],
-    mirrored: &Mirrored,
-    larder: &dyn Larder,
-    empty: HashSet<Repository>,
-) -> Stock {
+pub fn stock(steps: &[Step], mirrored: &Mirrored, larder: &dyn Larder) -> Stock {
     let mut donors: HashMap<Digest, Vec<Repository>> = HashMap::new();
     let mut wanted: HashMap<Digest, &Repository> = HashMap::new();
-    let mut shared = HashSet::new();
+    let mut shared: HashMap<Digest, Vec<Repository>> = HashMap::new();
     for step in steps {
         let target = &step.image.target;
         for manifest in manifests_at_hand(step, larder) {
             for blob in manifest.blobs() {
-                if *wanted.entry(blob.digest.clone()).or_insert(target) != target {
-                    shared.insert(blob.digest.clone());
+                let first = *wanted.entry(blob.digest.clone()).or_insert(target);
+                if first != target {
+                    let sharers = shared.entry(blob.digest.clone());
+                    let sharers = sharers.or_insert_with(|| vec![first.clone()]);
+                    if sharers.len() < MAX_SHARERS && sharers.last() != Some(target) {
+                        sharers.push(target.clone());
+                    }
                 }
                 let held = donors.entry(blob.digest.clone()).or_default();
                 if mirrored.blob(target, &blob.digest) && !held.contains(target) {
@@ -209,7 +214,7 @@ pub fn stock(
     Stock {
         donors,
         shared,
-        empty,
+        ..Stock::default()
     }
 }
 

@@ -130,7 +130,7 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
         (elsewhere.clone(), vec![at("m.lan/y")]),
         (nowhere.clone(), vec![]),
     ]);
-    let one = stock(&[wanted.clone()], &mirrored, &shelf, HashSet::new());
+    let one = stock(&[wanted.clone()], &mirrored, &shelf);
     assert_eq!(
         one,
         Stock {
@@ -138,13 +138,13 @@ fn donors_are_the_repositories_of_the_mirror_that_have_a_blob_of_any_child() {
             ..Stock::default()
         }
     );
-    let empty = HashSet::from([at("m.lan/z")]);
+    let sharers = || vec![at("m.lan/x"), at("m.lan/z")];
     assert_eq!(
-        stock(&[wanted, again], &mirrored, &shelf, empty.clone()),
+        stock(&[wanted, again], &mirrored, &shelf),
         Stock {
             donors,
-            shared: HashSet::from([own, elsewhere, nowhere]),
-            empty,
+            shared: [own, elsewhere, nowhere].map(|d| (d, sharers())).into(),
+            ..Stock::default()
         }
     );
 }

@@ -169,6 +169,11 @@ impl Mirrored {
             .map(|((n, tag), digest)| (&self.names.by_number[*n as usize], tag, digest))
     }
 
+    /// Returns every manifest that is known, once for each repository that has it.
+    pub fn manifests(&self) -> impl Iterator<Item = &Digest> {
+        self.manifests.keys().map(|(_, digest)| digest)
+    }
+
     /// Returns the repositories that hold anything.
     pub fn repositories(&self) -> HashSet<&Repository> {
         self.manifests

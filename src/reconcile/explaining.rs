@@ -13,7 +13,7 @@ impl Handle {
             .parse()
             .map_err(|e| Error::Unfit(format!("{e}")))?;
         let documents = self.inner.published().await?;
-        let node = Node::of(&documents).map_err(|refusals| {
+        let node = Node::of(&documents.documents).map_err(|refusals| {
             let sentences: Vec<String> = refusals.iter().map(ToString::to_string).collect();
             Error::RulesRefused(sentences.join("; "))
         })?;

@@ -41,8 +41,10 @@ mod state;
 
 mod status;
 
+mod tidy;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -258,9 +260,10 @@ impl Handle {
     /// Reads the state and makes ready; nothing is done before an observation comes in.
     pub fn open(parts: Parts) -> Result<Self, Error> {
         let mirrored = parts.store.mirrored()?;
-        interrupt_runs(&parts.store, &parts.settings)?;
+        let unclean = interrupt_runs(&parts.store, &parts.settings)?;
         let state = State {
             sets: remembered(&parts.store)?,
+            unclean,
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
@@ -364,13 +367,17 @@ fn unfinished_run(store: &Store, record: &SetRecord) -> Result<Option<(RunRecord
     Ok(plan.map(|plan| (run, plan.document)))
 }
 
-/// Runs that a daemon before this one left under way did not end: it did.
-fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
-    for run in store
-        .runs()?
-        .into_iter()
-        .filter(|r| r.state == RunState::Running)
-    {
+/// Runs that a daemon before this one left under way did not end: it did. Returns the image sets whose last run ended in the middle.
+fn interrupt_runs(store: &Store, settings: &Settings) -> Result<HashSet<SetName>, Error> {
+    let mut unclean = HashSet::new();
+    for run in store.runs()? {
+        match run.state {
+            RunState::Running | RunState::Interrupted => unclean.insert(run.set.clone()),
+            _ => unclean.remove(&run.set),
+        };
+        if run.state != RunState::Running {
+            continue;
+        }
         let ended = RunRecord {
             state: RunState::Interrupted,
             finished: Some(Timestamp::now()),
@@ -380,7 +387,7 @@ fn interrupt_runs(store: &Store, settings: &Settings) -> Result<(), Error> {
         };
         store.put_run(&ended, settings.keep_runs)?;
     }
-    Ok(())
+    Ok(unclean)
 }
 
 impl Inner {

@@ -29,6 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 impl Handle {
     /// Follows the directory until the daemon stops.
     pub async fn follow(&self, mut directory: watch::Receiver<Option<Arc<Observation>>>) {
+        self.inner.tracker.spawn(self.clone().keep_tidy());
         loop {
             let wake = self.next_wake();
             tokio::select! {

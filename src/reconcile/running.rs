@@ -33,9 +33,6 @@ use crate::{
 /// Facts of what landed are made durable after this many, or after [`FLUSH_AFTER`].
 const FLUSH_COUNT: usize = 500;
 
-/// How long a blob that was read for planning is kept for a run that needs it.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// How often those who follow a run hear of its progress.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -219,6 +216,10 @@ impl Handle {
         } = copied;
         let inner = &self.inner;
         let set = &plan.plan.set;
+        match trouble.is_some() || failed.iter().any(|(_, f)| f.stopped) {
+            true => inner.state().unclean.insert(set.clone()),
+            false => inner.state().unclean.remove(set),
+        };
         let failures = failures(&plan.plan.steps, &failed);
         let stopped = failed.iter().any(|(_, f)| f.stopped);
         // Another revision may have come along meanwhile; what landed counts all the same, what is told is this plan's.
@@ -266,13 +267,6 @@ impl Handle {
         if let Err(error) = inner.save_run(&record).await {
             tracing::error!(run = %record.id, %error, "the run's end could not be written down");
         }
-        let swept = inner.on_store(|store| {
-            store.kept().sweep(KEPT_FOR);
-            Ok(())
-        });
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, "blobs that were kept for planning could not be looked through");
-        }
         inner.note_run(plan, resolved, &record).await;
         inner.state().active.remove(&record.id);
         self.after_run(set, plan, &record);
@@ -280,6 +274,7 @@ impl Handle {
         inner.touch();
         // Told last: who has heard that it ended finds it so in status too.
         run.send_replace(record);
+        inner.tidy().await;
     }
 }
 
@@ -362,9 +357,14 @@ impl Performance<'_> {
     /// Looks up what the mirror has of the plan's blobs, where reading a manifest an image may block.
     async fn stock(&self, larder: Arc<dyn Larder>) -> Result<Stock, Error> {
         let (inner, steps) = (self.inner.clone(), self.steps.to_vec());
-        let empty = self.take_empty();
-        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref(), empty);
-        Ok(tokio::task::spawn_blocking(look).await?)
+        let look = move || copy::stock(&steps, &inner.mirrored(), larder.as_ref());
+        let stock = tokio::task::spawn_blocking(look).await?;
+        let set = self.run.borrow().set.clone();
+        Ok(Stock {
+            empty: self.take_empty(),
+            unclean: self.inner.state().unclean.contains(&set),
+            ..stock
+        })
     }
 
     /// Takes the repositories of this run's steps from those that are known to be empty: they are not any more.

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) sets: BTreeMap<SetName, SetState>,
     /// Repositories of the mirror that did not exist when they were looked for, until a run takes them up.
     pub(super) empty: HashSet<Repository>,
+    /// Image sets whose last run ended in the middle: what it brought may not be known.
+    pub(super) unclean: HashSet<SetName>,
     /// Runs under way.
     pub(super) active: HashMap<String, ActiveRun>,
     /// Since when the daemon's conditions have been so.

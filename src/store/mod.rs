@@ -11,6 +11,8 @@ mod kept;
 
 mod records;
 
+mod tidy;
+
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
@@ -149,6 +151,7 @@ impl Store {
         })?;
         let lineage = prepare(&db, &shown)?;
         let kept = Kept::open(&folder.join("kept"))?;
+        kept.sweep(tidy::WEEK);
         Ok(Store {
             db: Arc::new(db),
             kept,
@@ -296,7 +299,7 @@ impl Store {
         Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
     }
 
-    /// Keeps manifests and payloads, by digest, for good.
+    /// Keeps manifests and payloads, by digest, for as long as anything needs them.
     pub fn keep_facts(
         &self,
         manifests: &[Arc<Manifest>],

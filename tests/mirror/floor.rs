@@ -2,10 +2,15 @@
 //!
 //! Peers on the same set, cold and warm: oc-mirror 1250/422, skopeo sync 1082/160, regsync 888/48, ocync 710/72.
 
+use std::sync::{Arc, Mutex};
+
 use crate::{
     fixture::set::{self, Set},
-    site::{PREFIX, Site, written},
-    support::{access_log::Requests, skopeo},
+    site::{Ended, PREFIX, Site, written},
+    support::{
+        access_log::{Request, Requests},
+        skopeo,
+    },
 };
 
 /// Layers need not be large to be counted.
@@ -51,7 +56,6 @@ fn kinds(requests: &Requests) -> String {
 fn cold_round_is_at_the_floor_and_a_warm_one_is_a_look_a_tag() {
     let (site, set) = site(Set::by_tag);
     let (upstream, mirror) = round(&site);
-    println!("{}\n{}", kinds(&upstream), kinds(&mirror));
     let both = upstream.len() + mirror.len();
     assert!(
         both <= 490,
@@ -73,6 +77,49 @@ fn cold_round_is_at_the_floor_and_a_warm_one_is_a_look_a_tag() {
     let (upstream, mirror) = round(&site);
     assert_eq!((upstream.count("HEAD"), upstream.len()), (24, 24));
     assert_eq!(mirror.len(), 0);
+}
+
+/// Takes a registry's record.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn registry_that_takes_a_blob_with_the_question_is_asked_once_a_blob() {
+    let (site, _) = site(Set::by_tag);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (log, folder) = (Log::default(), site.path("layout"));
+    let options = imagesetd::layout::Options {
+        access_log: Some(Box::new(log.clone())),
+        ..Default::default()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+    let listener = runtime.block_on(listener).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    runtime.spawn(async move {
+        imagesetd::layout::serve(&folder, listener, options, std::future::pending()).await
+    });
+    let mut command = site.command_to(&address, &["--remove-signatures"]);
+    let ended = Ended::of(command.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let mirror = Requests(text.lines().filter_map(Request::parse).collect());
+    let upstream = site.upstream.requests();
+    // 154 reads, 114 blobs, 66 mounts, 40 manifests, and the list of repositories.
+    let both = upstream.len() + mirror.len();
+    assert_eq!(both, 375, "{} {}", kinds(&upstream), kinds(&mirror));
+    assert_eq!(mirror.mounts(), 66);
+    assert_eq!(mirror.manifest_puts().len(), 40);
 }
 
 #[test]
