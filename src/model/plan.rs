@@ -485,7 +485,10 @@ fn unwanted(
 /// give something else since something else was asked of it: that is not upstream's doing.
 fn moved(basis: &Basis<'_>, now: &BTreeMap<String, String>) -> Vec<Moved> {
     now.iter()
-        .filter(|(subject, _)| !basis.committed || !subject.starts_with("channel "))
+        .filter(|(subject, _)| {
+            let of_document = ["channel ", "catalog "];
+            !basis.committed || !of_document.iter().any(|of| subject.starts_with(of))
+        })
         .filter_map(|(subject, to)| {
             let from = basis.pins.get(subject).filter(|from| *from != to)?;
             Some(Moved {

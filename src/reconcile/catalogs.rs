@@ -27,6 +27,9 @@ use crate::{
     store,
 };
 
+/// How long a catalog is kept that nobody looks at.
+const UNUSED: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 3600);
+
 /// A kept catalog, open.
 pub type Opened = Catalog<File>;
 
@@ -114,6 +117,18 @@ impl Reader {
     /// The same, and blobs that are read on the way are kept.
     pub fn keeping(self, keeper: Arc<dyn Keeper>) -> Self {
         Reader { keeper, ..self }
+    }
+
+    /// Lets go of catalogs, and of what was found out about them, that nobody has used for long.
+    pub(super) fn tidy(&self) {
+        if let Some(shelf) = &self.shelf {
+            shelf.sweep(UNUSED);
+        }
+    }
+
+    /// Returns where catalogs are kept.
+    pub(super) fn shelf(&self) -> Option<&store::Catalogs> {
+        self.shelf.as_ref()
     }
 
     /// Returns where the manifests and blobs of an image in a registry are.

@@ -36,9 +36,21 @@ impl Inner {
     /// Answers what is kept of an image set's catalogs: from the store where it is known and what was built is at hand or in the
     /// mirror; else by reading them.
     pub(super) async fn filtered(&self, wish: Wish, policy: &Policy) -> Result<Fact, Error> {
-        let key = wish.key.clone();
-        let known = self.on_store(move |store| store.filtered(&key)).await?;
-        if let Some(known) = known.filter(|known| self.is_at_hand(known, policy.target.registry()))
+        let (key, shelf) = (wish.key.clone(), self.catalogs.shelf().cloned());
+        let known = self.on_store(move |store| {
+            let known = shelf.and_then(|shelf| shelf.answer(&key));
+            let built = known.iter().flatten().filter_map(|f| f.built.as_ref());
+            for built in built {
+                if store.manifest(&built.digest)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            Ok(known)
+        });
+        let registry = policy.target.registry();
+        if let Some(known) = known
+            .await?
+            .filter(|known| self.is_at_hand(known, registry))
         {
             let answer = known.into_iter().map(Ok).collect();
             return Ok(Fact::Catalogs(wish.key, Arc::new(answer)));
@@ -74,13 +86,14 @@ impl Inner {
             .collect();
         let answers = Arc::new(answers);
         let (key, stored) = (wish.key.clone(), answers.clone());
+        let shelf = self.catalogs.shelf().cloned();
         self.on_store(move |store| {
             store.keep_facts(&manifests, &[])?;
             let all: Vec<&Filtered> = stored.iter().flatten().collect();
-            match is_whole {
-                true => store.keep_filtered(&key, &all),
+            match shelf {
+                Some(shelf) if is_whole => shelf.keep_answer(&key, &all),
                 // What could not be had now is asked for again.
-                false => Ok(()),
+                _ => Ok(()),
             }
         })
         .await?;

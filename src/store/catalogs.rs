@@ -10,7 +10,10 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{model::image::Digest, store::Error};
+use crate::{
+    model::{catalog::wish::Filtered, image::Digest},
+    store::Error,
+};
 
 /// A folder of kept catalogs. Cheap to clone. Several processes may use one: files appear and disappear whole.
 #[derive(Debug, Clone)]
@@ -68,6 +71,31 @@ impl Catalogs {
         kept.map_err(|error| self.failed(error.error))
     }
 
+    /// Returns what was found out about the catalogs of an image set, by what was asked.
+    pub fn answer(&self, wish: &Digest) -> Option<Vec<Filtered>> {
+        let file = File::open(self.answer_path(wish)).ok()?;
+        let _ = file.set_modified(std::time::SystemTime::now());
+        // One that an outage cut is found out anew.
+        serde_json::from_reader(io::BufReader::new(file)).ok()
+    }
+
+    /// Keeps what was found out about the catalogs of an image set.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn keep_answer(&self, wish: &Digest, answer: &[&Filtered]) -> Result<(), Error> {
+        let file = self.begin()?;
+        let written = serde_json::to_writer(io::BufWriter::new(&file), answer);
+        written.map_err(|error| self.failed(error.into()))?;
+        let kept = file.persist(self.answer_path(wish));
+        kept.map(drop).map_err(|error| self.failed(error.error))
+    }
+
+    fn answer_path(&self, wish: &Digest) -> PathBuf {
+        self.folder.join(format!("answer-{}", wish.hex()))
+    }
+
     /// Lets go of a catalog.
     pub fn forget(&self, digest: &Digest) {
         let _ = fs::remove_file(self.path(digest));
@@ -117,6 +145,20 @@ mod tests {
         assert!(catalogs.file(&digest).is_some());
         catalogs.forget(&digest);
         assert!(catalogs.file(&digest).is_none());
+    }
+
+    #[test]
+    fn answers_are_there_again_and_cut_ones_are_none() {
+        let state = tempfile::tempdir().unwrap();
+        let catalogs = Catalogs::open(state.path()).unwrap();
+        let wish = Digest::of(b"wish");
+        assert_eq!(catalogs.answer(&wish), None);
+        catalogs
+            .keep_answer(&wish, &[&Filtered::default()])
+            .unwrap();
+        assert_eq!(catalogs.answer(&wish), Some(vec![Filtered::default()]));
+        fs::write(catalogs.answer_path(&wish), b"[{").unwrap();
+        assert_eq!(catalogs.answer(&wish), None);
     }
 
     #[test]

@@ -23,7 +23,6 @@ pub use catalogs::Catalogs;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{
-    catalog::wish::Filtered,
     image::{Digest, Reference, Repository},
     manifest::Manifest,
     mirrored::{Landed, Mirrored, Position},
@@ -331,29 +330,6 @@ impl Store {
             }
         }
         write.commit().map_err(access)
-    }
-
-    /// Returns what was kept of the catalogs of an image set, where that was found out before.
-    ///
-    /// # Errors
-    ///
-    /// The state cannot be read.
-    pub fn filtered(&self, wish: &Digest) -> Result<Option<Vec<Filtered>>, Error> {
-        let bytes = self.fact(&format!("catalogs {wish}"))?;
-        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
-    }
-
-    /// Keeps what is kept of the catalogs of an image set.
-    ///
-    /// # Errors
-    ///
-    /// The state cannot be written.
-    pub fn keep_filtered(&self, wish: &Digest, filtered: &[&Filtered]) -> Result<(), Error> {
-        let value = serde_json::to_vec(filtered).map_err(|source| Error::Record {
-            what: "filtered catalog",
-            source,
-        })?;
-        self.put(FACTS, &format!("catalogs {wish}"), &value)
     }
 
     /// Returns the signatures that vouched for a release payload when they were kept.

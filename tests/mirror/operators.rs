@@ -411,6 +411,37 @@ fn clusters_are_told_of_the_catalog_by_its_digest() {
 }
 
 #[test]
+fn a_plan_tells_what_the_heads_become() {
+    let upstream = Upstream::new();
+    let site = &upstream.site;
+    let documents = upstream.documents();
+    let first: Vec<Value> = documents
+        .iter()
+        .filter(|d| d["name"] != "foo.v2.0.0")
+        .cloned()
+        .map(|mut d| {
+            if d["schema"] == "olm.channel" && d["package"] == "foo" {
+                d["entries"].as_array_mut().unwrap().truncate(1);
+            }
+            d
+        })
+        .collect();
+    upstream.publish(&catalog_image(Flavor::Oci, "amd64", &first));
+    upstream.image_set(FOO);
+    site.done(&[]);
+    upstream.publish(&catalog_image(Flavor::Oci, "amd64", &documents));
+    let planned = site.once(&["--dry-run"]);
+    planned.says(&[
+        &format!(
+            "catalog {}, package foo, channel stable",
+            upstream.catalog()
+        ),
+        "foo.v1.0.0",
+        "foo.v2.0.0",
+    ]);
+}
+
+#[test]
 fn a_dry_run_pushes_nothing_and_names_the_catalog_by_what_it_will_be() {
     let upstream = Upstream::new();
     let site = &upstream.site;

@@ -84,6 +84,14 @@ impl Builder<'_> {
                 operator.catalog, unsatisfied.bundle, unsatisfied.requires, unsatisfied.reason
             ));
         }
+        for (name, package) in &selected.packages {
+            // What heads were before is known by these, and a plan tells what they become.
+            let heads = package.channels.iter().map(|(channel, part)| {
+                let pin = format!("{subject}, package {name}, channel {channel}");
+                (pin, part.head.clone())
+            });
+            self.desired.pins.extend(heads);
+        }
         for image in &filtered.images {
             self.bundle_image(&subject, &image.image, &image.bundle, &operator.platforms);
         }
