@@ -88,7 +88,7 @@ pub const STALL: Duration = Duration::from_secs(30 * 60);
 pub struct Stock {
     /// Where blobs are already.
     pub donors: HashMap<Digest, Vec<Repository>>,
-    /// Blobs that several repositories are to have, with these repositories, [`MAX_SHARERS`] at most.
+    /// Blobs that several repositories are to have, with these repositories, 256 of them at most.
     pub shared: HashMap<Digest, Vec<Repository>>,
     /// Whether the last run ended in the middle, so that blobs may be where nothing is known of them.
     pub unclean: bool,

@@ -78,6 +78,11 @@ enum Means {
 }
 
 impl Proof {
+    /// Whether it is a token, which ends some time.
+    pub(super) fn is_token(&self) -> bool {
+        matches!(self.means, Means::Bearer { .. })
+    }
+
     fn nothing(login: Login) -> Self {
         Proof {
             header: None,

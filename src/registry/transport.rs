@@ -220,7 +220,10 @@ impl Host {
             Ok(response) => permit.heeding(response)?,
             Err(silence) => return Err(self.unreachable(&request.task, silence, None)),
         };
-        let outlived = self.learn(request, &response, &proof).await.is_some();
+        let renewable = self.learn(request, &response, &proof).await.is_some();
+        // A token may end while the body is on its way, however new it was: a registry that took all of it did not refuse who asked
+        // when it began.
+        let outlived = renewable || (proof.is_token() && progress.is_whole());
         let opened = self.opened(request, &proof, response, permit).await;
         opened.map_err(|error| match error {
             Error::Refused(mut refused) => {
