@@ -57,7 +57,7 @@ const RELEASE: [(&str, &str); 2] = [
     ),
 ];
 
-/// Everything at once: what `shared/reference` says about oc-mirror's documents, and what YAML readers stumble over.
+/// Everything at once: what oc-mirror writes into its documents, and what YAML readers stumble over.
 fn a_site() -> Vec<Document> {
     let additional = [
         (
