@@ -283,8 +283,8 @@ mod tests {
             format!(
                 "apiVersion: olm.operatorframework.io/v1\nkind: ClusterCatalog\nmetadata:\n  name: cc-index-v4-17\n  labels:\n    \
                  app.kubernetes.io/managed-by: imagesetd\n  annotations:\n    imagesetd.io/image-set: prod/ocp\n    \
-                 imagesetd.io/purpose: operators\n    imagesetd.io/catalog: \"m.lan/ocp/redhat/index:v4.17\"\nspec:\n  source:\n    \
-                 type: Image\n    image:\n      ref: \"{image}\"\n"
+                 imagesetd.io/purpose: operators\n    imagesetd.io/catalog: m.lan/ocp/redhat/index:v4.17\nspec:\n  source:\n    \
+                 type: Image\n    image:\n      ref: {image}\n"
             )
         );
         assert_eq!(
@@ -328,6 +328,7 @@ mod tests {
         let twice = [a.clone(), catalog("a", "m.lan/z/index:v4.17", true)];
         let (found, _) = names("a", &twice, &[]);
         assert_eq!(found.len(), 4);
-        assert!(found[1].len() == "cc-index-v4-17-".len() + 6, "{found:?}");
+        assert_eq!(found[0].len(), "cc-index-v4-17-".len() + 6, "{found:?}");
+        assert_eq!(found[1], "cc-index-v4-17");
     }
 }

@@ -38,6 +38,8 @@ pub mod wish;
 #[cfg(test)]
 mod testing;
 
+pub use crate::yaml::shorten;
+
 /// The largest document of a catalog that is read. The largest of real catalogs have some megabytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
 

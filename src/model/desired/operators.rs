@@ -48,8 +48,8 @@ impl Builder<'_> {
 
     fn on_disk(&mut self, operator: &Operator) {
         let sentence = format!(
-            "`{}` is not mirrored: this version mirrors catalogs from registries only (`imagesetd catalog` reads those on disk); the rest \
-             of the image set is",
+            "`mirror.operators` is mirrored without `{}`: this version mirrors catalogs from registries only (`imagesetd catalog` reads \
+             those on disk); the rest of the image set is",
             operator.catalog
         );
         let stanza = "mirror.operators".to_owned();
@@ -276,12 +276,12 @@ mod tests {
         assert_eq!(
             shown(&found),
             [
-                "FilteredCatalog r.io/c/index:v4 -> m.lan/ocp/c/index:v4".to_owned(),
+                "FilteredCatalog r.io/c/index:v4 -> m.lan:5000/ocp/c/index:v4".to_owned(),
                 format!(
-                    "Bundle {pinned} -> m.lan/ocp/team/operator:sha256-{}",
+                    "Bundle {pinned} -> m.lan:5000/ocp/team/operator:sha256-{}",
                     hex(&digest)
                 ),
-                "Bundle q.io/team/tagged:v1 -> m.lan/ocp/team/tagged:v1".to_owned(),
+                "Bundle q.io/team/tagged:v1 -> m.lan:5000/ocp/team/tagged:v1".to_owned(),
             ]
         );
         assert_eq!(found.images[0].digest, Digest::of(b"built"));
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(
             shown(&found),
             [format!(
-                "FilteredCatalog r.io/c/index@{built} -> m.lan/ocp/my/index:sha256-{}",
+                "FilteredCatalog r.io/c/index@{built} -> m.lan:5000/ocp/my/index:sha256-{}",
                 hex(&built)
             )]
         );

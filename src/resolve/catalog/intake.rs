@@ -19,10 +19,10 @@ use crate::{
     model::catalog::{
         ignore::{self, Ignored},
         pack::{AddError, Writer},
+        shorten,
         split::{SplitError, Splitter},
     },
     resolve::archive::{self, ArchiveError, whiteout},
-    yaml::shorten,
 };
 
 /// The most bytes of a layer, uncompressed.

@@ -258,7 +258,7 @@ async fn configs(
         Some(folder) => archive::normal(folder.as_bytes()).ok_or_else(|| {
             Failure::lasting(format!(
                 "{what} names `{}` as the folder of its configs, which is none (label {CONFIGS_LABEL})",
-                crate::yaml::shorten(folder)
+                crate::model::catalog::shorten(folder)
             ))
         }),
         None if labels.contains_key(DATABASE_LABEL) => Err(Failure::lasting(format!(
