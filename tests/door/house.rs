@@ -166,8 +166,8 @@ clients:
         self.daemon = Some(child.unwrap());
         wait_for("the daemon to answer", || {
             let answer = self.cli(&self.socket(), "status --output json");
-            let ended = self.log().contains("error:");
-            assert!(!ended, "the daemon does not start: {}", self.log());
+            let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
+            assert_eq!(ended, None, "the daemon does not start: {}", self.log());
             (answer.status.code() == Some(0)).then_some(())
         });
     }
