@@ -227,7 +227,7 @@ impl<'a> Filter<'a> {
         let chosen: BTreeSet<usize> = match wanted {
             Wanted::Head => graph.chain().iter().copied().collect(),
             Wanted::All => (0..channel.entries.len()).collect(),
-            Wanted::Range(bounds) => bounds.choose(&graph, &versions, &usable),
+            Wanted::Range(bounds) => bounds.choose(&graph, &versions, usable),
         };
         let mut entries = graph.peeled(chosen.clone(), usable);
         let stalled: Vec<(String, String)> = match wanted {

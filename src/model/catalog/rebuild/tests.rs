@@ -113,7 +113,7 @@ fn the_bytes_are_those_of_every_version_before() {
             "sha256:da17e77055f52913a3c208151daed70a31f69fcbeb8792a1879b2534ca12a5fe",
         ]
     );
-    assert!(matches!(halves(&"a".repeat(101)), None));
+    assert!(halves(&"a".repeat(101)).is_none());
 }
 
 fn original() -> Value {
