@@ -38,9 +38,9 @@ pub(crate) fn package(size: Size, package: usize) -> String {
     let name = name(package);
     let bundles = size.bundles / size.packages;
     let mut text = String::with_capacity(bundles * (size.bundle + 4096));
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "{{\"schema\":\"olm.package\",\"name\":\"{name}\",\"defaultChannel\":\"stable\",\"icon\":{{\"base64data\":\"{}\",\"mediatype\":\"image/svg+xml\"}}}}\n",
+        "{{\"schema\":\"olm.package\",\"name\":\"{name}\",\"defaultChannel\":\"stable\",\"icon\":{{\"base64data\":\"{}\",\"mediatype\":\"image/svg+xml\"}}}}",
         object(&mut rng, &words, 6_000)
     );
     for channel in ["stable", "candidate"] {
@@ -53,9 +53,9 @@ pub(crate) fn package(size: Size, package: usize) -> String {
                 ),
             })
             .collect();
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "{{\"schema\":\"olm.channel\",\"package\":\"{name}\",\"name\":\"{channel}\",\"entries\":[{}]}}\n",
+            "{{\"schema\":\"olm.channel\",\"package\":\"{name}\",\"name\":\"{channel}\",\"entries\":[{}]}}",
             entries.join(",")
         );
     }
@@ -95,9 +95,9 @@ fn bundle(text: &mut String, rng: &mut Rng, words: &[String], name: &str, n: usi
             )
         })
         .collect();
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "{{\"schema\":\"olm.bundle\",\"name\":\"{name}.v1.{n}.0\",\"package\":\"{name}\",\"image\":\"{}\",\"properties\":[{}],\"relatedImages\":[{}]}}\n",
+        "{{\"schema\":\"olm.bundle\",\"name\":\"{name}.v1.{n}.0\",\"package\":\"{name}\",\"image\":\"{}\",\"properties\":[{}],\"relatedImages\":[{}]}}",
         image(rng, "bundle"),
         properties.join(","),
         related.join(",")

@@ -73,17 +73,17 @@ impl Upstream {
             &images(&["foo-bundle-2", "foo-2", "shared"]),
         );
         second.properties.push(requires);
-        let foo = [
+        let of_foo = [
             Bundle::new("1.0.0", None, &images(&["foo-bundle-1", "foo-1", "shared"])),
             second,
         ];
-        let bar = [
+        let of_bar = [
             Bundle::new("1.0.0", None, &images(&["bar-bundle-1", "bar-1"])),
             Bundle::new("2.0.0", Some("1.0.0"), &images(&["bar-bundle-2", "bar-2"])),
         ];
         [
-            catalog::package("foo", "stable", &foo),
-            catalog::package("bar", "stable", &bar),
+            catalog::package("foo", "stable", &of_foo),
+            catalog::package("bar", "stable", &of_bar),
         ]
         .concat()
     }

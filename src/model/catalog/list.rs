@@ -87,14 +87,14 @@ mod tests {
 
     #[test]
     fn a_package_is_told_from_its_heads_down() {
-        let foo = package(&documents(
+        let found = package(&documents(
             "foo",
             &[
                 ("s", "1.0.0 2.0.0<1.0.0~1.5.0 1.5.0"),
                 ("broken", "1.0.0 2.0.0"),
             ],
         ));
-        let found = summary(&foo);
+        let found = summary(&found);
         assert_eq!((found.head(), &*found.default_channel), ("foo.v2.0.0", "s"));
         let shown: Vec<String> = found
             .channels

@@ -77,10 +77,10 @@ fn keeps(package: &Package, rule: Rule<'_>) -> String {
 
 #[test]
 fn forms_keep_what_oc_mirror_keeps() {
-    let foo = foo();
-    assert_eq!(keeps(&foo, Rule::Heads), "alpha: 0.2.0; beta*: 0.3.1");
+    let all = foo();
+    assert_eq!(keeps(&all, Rule::Heads), "alpha: 0.2.0; beta*: 0.3.1");
     assert_eq!(
-        keeps(&foo, Rule::Full),
+        keeps(&all, Rule::Full),
         "alpha: 0.1.0 0.2.0; beta*: 0.1.0 0.2.0 0.3.0 0.3.1 0.1.1 0.1.2"
     );
     for (text, kept) in [
@@ -104,20 +104,20 @@ fn forms_keep_what_oc_mirror_keeps() {
         ("bundle=foo.v0.3.0", "beta*: 0.3.0 0.3.1"),
     ] {
         assert_eq!(
-            keeps(&foo, Rule::Named(&named(text), false)),
+            keeps(&all, Rule::Named(&named(text), false)),
             kept,
             "{text}"
         );
     }
     assert_eq!(
-        keeps(&foo, Rule::Named(&named("channel=alpha"), true)),
+        keeps(&all, Rule::Named(&named("channel=alpha"), true)),
         "alpha*: 0.1.0 0.2.0"
     );
 }
 
 #[test]
 fn what_is_not_there_is_refused_with_the_nearest() {
-    let foo = foo();
+    let all = foo();
     for (text, why) in [
         (
             "channel=bta",
@@ -157,7 +157,7 @@ fn what_is_not_there_is_refused_with_the_nearest() {
         ),
     ] {
         assert_eq!(
-            keeps(&foo, Rule::Named(&named(text), false)),
+            keeps(&all, Rule::Named(&named(text), false)),
             format!("error: {why}"),
             "{text}"
         );
