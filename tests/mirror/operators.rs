@@ -449,7 +449,7 @@ fn a_dry_run_pushes_nothing_and_names_the_catalog_by_what_it_will_be() {
     upstream.image_set(FOO);
     let ended = site.once(&["--dry-run"]);
     assert_eq!(ended.code, 0, "{ended:#?}");
-    ended.says(&["operator images    4", "operator catalogs  1"]);
+    ended.says(&["operator images    5", "operator catalogs  1"]);
     assert!(
         site.mirror
             .requests()
@@ -603,14 +603,11 @@ fn opm_serves_a_rebuilt_image_with_its_own_command() {
         })
         .collect();
     let temporary = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let [port, profiling] = [(), ()].map(|()| crate::fixture::server::free_port().unwrap());
     let mut server = Command::new(opm)
         .args(&words)
         .args(["--port", &port.to_string()])
+        .args(["--pprof-addr", &format!("127.0.0.1:{profiling}")])
         .env("TMPDIR", temporary.path())
         .current_dir(temporary.path())
         .stderr(std::process::Stdio::null())
@@ -636,9 +633,11 @@ fn opm_serves_a_rebuilt_image_with_its_own_command() {
     server.kill().unwrap();
     server.wait().unwrap();
     let listed = listed.expect("opm serves");
-    let names: Vec<String> = serde_json::Deserializer::from_str(&listed)
+    let mut names: Vec<String> = serde_json::Deserializer::from_str(&listed)
         .into_iter::<Value>()
         .map(|package| package.unwrap()["name"].as_str().unwrap().to_owned())
         .collect();
+    // It lists them in any order.
+    names.sort();
     assert_eq!(names, ["bar", "foo"]);
 }
