@@ -274,6 +274,17 @@ mod tests {
             "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
             "completions bash",
             "man /tmp/man",
+            "cluster registries-conf --base r.conf --insecure a.io --insecure b.io --blocked c.io a.yaml d",
+            "cluster explain quay.io/a/b:1 a.yaml",
+            "cluster explain quay.io/a/b:1 --registries-conf r.conf -o json",
+            "cluster explain quay.io/a/b:1 live --endpoint http://127.0.0.1:9000",
+            "cluster impact old new --snapshot c.yaml",
+            "cluster check a.yaml -o json",
+            "cluster coverage - --rules a.yaml",
+            "cluster coverage a.yaml --live",
+            "cluster install-config --version 4.16 --base i.yaml --pull-secret a --pull-secret b",
+            "cluster pull-secret merge a b --for-mirror m.lan:5000",
+            "cluster migrate-icsp a.yaml --dest-dir d --published live",
         ];
         for line in lines {
             let parsed = parse(&words(&format!("imagesetd {line}")));
@@ -293,6 +304,10 @@ mod tests {
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
+            "cluster explain quay.io/a/b:1",
+            "cluster coverage a.yaml",
+            "cluster coverage a.yaml --live --rules b.yaml",
+            "cluster install-config --version 3.11",
             "token new ci",
             "token new c/i --rights plan",
             "token new ci --rights write",

@@ -52,6 +52,14 @@ pub mod objects;
 
 pub mod check;
 
+pub mod coverage;
+
+pub mod install_config;
+
+pub mod pull_secret;
+
+pub mod migrate;
+
 use std::{collections::BTreeMap, fmt};
 
 pub use document::{Document, Rule};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     cluster::{
         Kind,
-        document::{API_VERSION, Rule},
+        document::{API_VERSION, IMAGE_SET, Rule},
         operator::Inputs,
         scope::Scope,
     },
@@ -84,6 +84,8 @@ pub struct MirrorSet {
     pub form: Form,
     /// Its name.
     pub name: String,
+    /// The image set that it is of, where it is one of ours.
+    pub image_set: Option<String>,
     /// Its entries.
     pub entries: Vec<Entry>,
 }
@@ -310,6 +312,10 @@ fn mirror_set(file: &Arc<str>, at: &At<'_>, form: Form, fields: &mut Fields<'_>)
         .and_then(|metadata| metadata.get("name"))
         .and_then(|at| at.scalar())
         .unwrap_or_default();
+    let image_set = metadata
+        .as_mut()
+        .and_then(|metadata| metadata.get("annotations")?.mapping())
+        .and_then(|mut annotations| annotations.get(IMAGE_SET)?.scalar());
     if name.is_empty() {
         at.note(
             Severity::Error,
@@ -330,6 +336,7 @@ fn mirror_set(file: &Arc<str>, at: &At<'_>, form: Form, fields: &mut Fields<'_>)
         spot: Spot::of(file, at),
         form,
         name,
+        image_set,
         entries,
     }
 }

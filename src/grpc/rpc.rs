@@ -46,6 +46,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("GetResources", Right::Read),
     rpc("RetireResources", Right::Admin),
     rpc("ExplainImage", Right::Read),
+    with_files("GetInstallConfig", Right::Read),
 ];
 
 impl Rpc {

@@ -334,6 +334,26 @@ impl MirrorService for Service {
             &explained.present,
         )))
     }
+
+    async fn get_install_config(
+        &self,
+        request: Request<v1::GetInstallConfigRequest>,
+    ) -> Answer<v1::GetInstallConfigResponse> {
+        let request = request.into_inner();
+        let written = self
+            .handle
+            .install_config(
+                given(&request.version),
+                &request.base,
+                &request.trust_bundle,
+            )
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(v1::GetInstallConfigResponse {
+            text: written.text,
+            notes: written.notes,
+        }))
+    }
 }
 
 /// Returns what happens in a run until it has ended.

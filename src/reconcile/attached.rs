@@ -167,3 +167,106 @@ impl Inner {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        accessory::{Attached, Kind, Missed},
+        facts::Failure,
+    };
+
+    fn digest(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn found(subject: &str) -> Attached {
+        Attached {
+            found: vec![Accessory {
+                subject: digest(subject),
+                kind: Kind::Signature,
+                digest: digest("signature"),
+            }],
+            missed: vec![],
+        }
+    }
+
+    #[test]
+    fn what_was_looked_for_in_time_is_not_asked_again_and_what_was_not_says_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let at: Repository = "q.io/a".parse().unwrap();
+        let image = |name: &str| (digest(name), Scope::All);
+        let looked = |name: &str, second: i64| Looked {
+            image: image(name),
+            at: self::second(second),
+            attached: found(name),
+        };
+        let looks = [looked("fresh", 20), looked("stale", 10)].map(|looked| (at.clone(), looked));
+        store.keep_attached(&looks).unwrap();
+        let images = ["fresh", "stale", "new"].map(image);
+        let (facts, asked) = recall(&store, at.clone(), images.clone().into(), second(20)).unwrap();
+        let known: Vec<_> = facts
+            .iter()
+            .map(|fact| match fact {
+                Fact::Attached(_, image, attached) => (image.clone(), attached.as_ref().clone()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(known, [(image("fresh"), found("fresh"))]);
+        let asked = asked.unwrap();
+        let left = BTreeSet::from([image("stale"), image("new")]);
+        assert_eq!(asked.need, Need::Attached(at.clone(), left));
+        assert_eq!(
+            asked.before,
+            BTreeMap::from([(image("stale"), found("stale"))])
+        );
+        let (_, asked) = recall(&store, at, [image("fresh")].into(), second(20)).unwrap();
+        assert!(asked.is_none());
+    }
+
+    #[test]
+    fn a_look_that_failed_in_passing_is_not_kept() {
+        let at: Repository = "q.io/a".parse().unwrap();
+        let look = |name: &str, transient: Option<bool>| {
+            let missed = transient.map(|transient| Missed {
+                subject: digest(name),
+                kind: Kind::Referrer,
+                failure: Failure {
+                    reason: "no".into(),
+                    transient,
+                    cause: Default::default(),
+                },
+            });
+            let attached = Attached {
+                missed: missed.into_iter().collect(),
+                ..found(name)
+            };
+            Fact::Attached(at.clone(), (digest(name), Scope::All), attached.into())
+        };
+        let facts = [
+            look("whole", None),
+            look("refused", Some(false)),
+            look("down", Some(true)),
+        ];
+        let kept = looks(&facts, second(1));
+        let kept: Vec<_> = kept.into_iter().map(|(_, l)| l.image.0).collect();
+        assert_eq!(kept, [digest("whole"), digest("refused")]);
+    }
+
+    #[test]
+    fn what_is_not_found_any_more_is_gone() {
+        let at: Repository = "m.lan/a".parse().unwrap();
+        let tag = |text: &str| text.parse::<Tag>().unwrap();
+        let believed = BTreeMap::from([
+            ((at.clone(), tag("there")), digest("old")),
+            ((at.clone(), tag("taken-away")), digest("theirs")),
+        ]);
+        let found = [Landed::Tag(at.clone(), tag("there"), digest("new"))];
+        assert_eq!(gone(believed, &found), [Landed::Gone(at, digest("theirs"))]);
+    }
+}

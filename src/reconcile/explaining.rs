@@ -1,8 +1,14 @@
-//! What nodes do with an image reference, by the documents that are published.
+//! What nodes do with an image reference, and what the installer needs, by the documents that are published.
 
 use super::{Error, Explained, Handle};
 use crate::{
-    cluster::{node::Node, pull::Attempt},
+    cluster::{
+        install_config::{self, Wish, Written},
+        node::Node,
+        objects::{File, Objects},
+        operator::Refusal,
+        pull::Attempt,
+    },
     model::{image::Reference, mirrored::Mirrored},
 };
 
@@ -13,10 +19,7 @@ impl Handle {
             .parse()
             .map_err(|e| Error::Unfit(format!("{e}")))?;
         let documents = self.inner.published().await?;
-        let node = Node::of(&documents.documents).map_err(|refusals| {
-            let sentences: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-            Error::RulesRefused(sentences.join("; "))
-        })?;
+        let node = Node::of(&documents.documents).map_err(|refusals| rules_refused(&refusals))?;
         let resolution = node.resolve(&reference);
         let mirrored = self.inner.mirrored();
         let present = resolution
@@ -28,6 +31,50 @@ impl Handle {
             reference,
             resolution,
             present,
+        })
+    }
+
+    /// Writes what install-config.yaml needs, of the published digest rules: a fragment, or into the file that `base` is.
+    pub async fn install_config(
+        &self,
+        version: Option<&str>,
+        base: &str,
+        trust_bundle: &str,
+    ) -> Result<Written, Error> {
+        let version = version.map(str::parse).transpose().map_err(Error::Unfit)?;
+        let files: Vec<File> = self
+            .inner
+            .published()
+            .await?
+            .documents
+            .into_iter()
+            .map(|document| File {
+                name: document.file_name,
+                bytes: document.text.into_bytes(),
+            })
+            .collect();
+        let (sources, mut notes) =
+            install_config::sources(&Objects::read(&files)).map_err(|r| rules_refused(&r))?;
+        if sources.is_empty() {
+            let why = "there are no published digest rules: nothing has landed yet";
+            return Err(Error::NothingPublished(why.to_owned()));
+        }
+        let wish = Wish {
+            version,
+            sources,
+            trust_bundle: trust_bundle.to_owned(),
+            pull_secret: String::new(),
+        };
+        let written = match base {
+            "" => wish.fragment().map_err(Error::Unfit)?,
+            base => wish
+                .into_file("install-config.yaml", base.as_bytes())
+                .map_err(|problem| Error::Unfit(problem.message))?,
+        };
+        notes.extend(written.notes);
+        Ok(Written {
+            text: written.text,
+            notes,
         })
     }
 
@@ -49,4 +96,9 @@ impl Handle {
         };
         (ours && attempt.mirror.is_some()).then_some(held)
     }
+}
+
+fn rules_refused(refusals: &[Refusal]) -> Error {
+    let sentences: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    Error::RulesRefused(sentences.join("; "))
 }

@@ -180,10 +180,18 @@ impl Client {
         repository: &Repository,
         pages: usize,
     ) -> Result<Option<TagList>, Error> {
-        self.first(repository, Wanted::Tags, |host, at| async move {
-            host.tags_within(&at, pages).await
-        })
-        .await
+        let list = self
+            .first(repository, Wanted::Tags, |host, at| async move {
+                let list = host.tags_within(&at, pages).await?;
+                Ok(list.map(|list| (list, at)))
+            })
+            .await?;
+        let primary = self.primary(repository)?;
+        // A nearer mirror may have some of the tags only.
+        Ok(list.map(|(list, at)| TagList {
+            whole: list.whole && at == primary,
+            ..list
+        }))
     }
 
     /// Returns the names of a registry's repositories, asked for as who works with `near`, in at most `pages` requests.

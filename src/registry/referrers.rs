@@ -16,7 +16,7 @@ use crate::{
         client::Client,
         error::{Error, Problem},
         protocol::{self, Request, Selector},
-        sourcing::{Answered, Wanted},
+        sourcing::Wanted,
         transport::Host,
     },
 };
@@ -27,8 +27,19 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// How many referrers of one manifest are read.
 const MAX_REFERRERS: usize = 10_000;
 
-/// Whether a registry has the API, once it was asked; whoever asks first keeps the others waiting.
-type Known = Arc<tokio::sync::Mutex<Option<bool>>>;
+/// Whether a registry has the API.
+#[derive(Debug, Clone, Copy, Default)]
+enum Api {
+    /// Nobody has asked; whoever asks first keeps the others waiting.
+    #[default]
+    Unknown,
+    /// Who asked first had no answer; nobody waits for the next who asks.
+    Failing,
+    Present,
+    Absent,
+}
+
+type Known = Arc<tokio::sync::Mutex<Api>>;
 
 /// Which registries have the referrers API, for the life of the client.
 #[derive(Debug, Default)]
@@ -41,12 +52,6 @@ impl Knowledge {
     }
 }
 
-/// What a registry lists. That it has no API for that is an answer too: its list is under a tag then, and a nearer mirror that has the
-/// image is not passed over for it.
-struct Listed(Option<Vec<Descriptor>>);
-
-impl Answered for Listed {}
-
 impl Client {
     /// Returns the referrers of a manifest that is named by its digest; `None` where the registry has no API for them, which is
     /// remembered: the index under the [list's tag](crate::model::accessory::list_tag) says it then.
@@ -56,26 +61,53 @@ impl Client {
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
         let name = Selector::Digest(digest.clone());
-        let listed = self.first(repository, Wanted::Named(&name), |host, at| async move {
-            let known = self.referrers_known().of(at.registry());
-            let mut asking = known.lock().await;
-            let listed = match *asking {
-                Some(false) => None,
-                Some(true) => {
-                    drop(asking);
-                    // A registry that has the API may not know of a manifest what others say of it.
-                    let found = host.read_referrers(&at, digest).await?;
-                    Some(found.unwrap_or_default())
+        let primary = self.primary(repository)?;
+        self.first(repository, Wanted::Named(&name), |host, at| {
+            let elsewhere = at != primary;
+            async move {
+                let found = self.referrers_at(&host, &at, digest).await?;
+                // That a nearer mirror lists nothing says nothing of what the name itself stands for.
+                Ok(found.filter(|found| !(elsewhere && found.is_empty())))
+            }
+        })
+        .await
+    }
+
+    async fn referrers_at(
+        &self,
+        host: &Host,
+        at: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
+        let known = self.referrers_known().of(at.registry());
+        let mut asking = known.lock().await;
+        let found = match *asking {
+            Api::Absent => return Ok(None),
+            Api::Present => {
+                drop(asking);
+                // A registry that has the API may not know of a manifest what others say of it.
+                let found = host.read_referrers(at, digest).await?;
+                return Ok(Some(found.unwrap_or_default()));
+            }
+            Api::Failing => {
+                drop(asking);
+                let found = host.read_referrers(at, digest).await?;
+                asking = known.lock().await;
+                found
+            }
+            Api::Unknown => match host.read_referrers(at, digest).await {
+                Ok(found) => found,
+                Err(error) => {
+                    *asking = Api::Failing;
+                    return Err(error);
                 }
-                None => {
-                    let found = host.read_referrers(&at, digest).await?;
-                    *asking = Some(found.is_some());
-                    found
-                }
-            };
-            Ok(Listed(listed))
-        });
-        Ok(listed.await?.0)
+            },
+        };
+        *asking = match found {
+            Some(_) => Api::Present,
+            None => Api::Absent,
+        };
+        Ok(found)
     }
 
     /// Pushes a referrer by its digest; whether the registry lists it by itself from now on.

@@ -91,6 +91,17 @@ fn says_nothing<T: Answered>(answer: &Result<T, Error>) -> bool {
 }
 
 impl Client {
+    /// Returns the place that a name itself stands for, whatever mirrors there are before it.
+    pub(super) fn primary(&self, repository: &Repository) -> Result<Repository, Error> {
+        let rules = self.options().registries_conf.current();
+        if !self.remaps || rules.tables.is_empty() {
+            return Ok(repository.clone());
+        }
+        let sources = rules.sources(repository, None, false)?;
+        let primary = sources.places.iter().find(|place| place.primary);
+        Ok(primary.map_or_else(|| repository.clone(), |place| place.repository.clone()))
+    }
+
     /// Reads from the first place that has it; what the name itself stands for decides where none has.
     ///
     /// A mirror that lacks it, or is away, only means that the next place is asked.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::{StreamExt, stream};
@@ -40,6 +40,7 @@ impl Resolver {
             keeper: self.keeper.as_ref(),
             repository: &repository,
             width: self.width,
+            down: Mutex::default(),
         };
         look.around(images, &before).await
     }
@@ -85,9 +86,29 @@ struct Look<'a> {
     keeper: &'a dyn Keeper,
     repository: &'a Repository,
     width: usize,
+    /// How upstream failed in passing: whoever is down is not asked again for each image.
+    down: Mutex<Option<Failure>>,
 }
 
 impl Look<'_> {
+    /// Asks upstream, unless it is down.
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        if let Some(failure) = self.down().clone() {
+            return Err(failure);
+        }
+        question.await.map_err(|error| {
+            let failure = failure(&error);
+            if failure.transient {
+                *self.down() = Some(failure.clone());
+            }
+            failure
+        })
+    }
+
+    fn down(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn around(&self, images: BTreeSet<Image>, before: &Before) -> Vec<Fact> {
         let mut facts = Vec::new();
         let subjects: Vec<_> = images
@@ -159,16 +180,16 @@ impl Look<'_> {
             subjects.push(digest.clone());
             let manifest = match self.keeper.manifest(&digest) {
                 Some(manifest) => manifest,
-                None => match self.manifest(&digest).await {
+                None => match self.ask(self.manifest(&digest)).await {
                     Ok(manifest) => {
                         read.push(manifest.clone());
                         manifest
                     }
-                    Err(error) => {
+                    Err(failure) => {
                         missed.push(Missed {
                             subject: digest,
                             kind: Kind::Referrer,
-                            failure: failure(&error),
+                            failure,
                         });
                         continue;
                     }
@@ -190,6 +211,14 @@ impl Look<'_> {
         let name = Selector::Digest(digest.clone());
         let manifest = self.source.manifest(self.repository, &name).await?;
         Ok(Arc::new(manifest))
+    }
+
+    async fn manifest_if_any(&self, digest: &Digest) -> Result<Option<Arc<Manifest>>, Error> {
+        match self.manifest(digest).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lists the repository's tags, unless asking for each that may be there is cheaper, or turns out to be: some repositories have
@@ -230,7 +259,7 @@ impl Look<'_> {
                 let mut known = known.filter(|a| a.subject == *subject && a.kind == kind);
                 Some(known.next()?.digest.clone())
             });
-            match self.tagged(&tag, known).await {
+            match self.ask(self.tagged(&tag, known)).await {
                 Ok(Some((digest, manifest))) => {
                     let accessory = Accessory {
                         subject: subject.clone(),
@@ -240,7 +269,7 @@ impl Look<'_> {
                     seen.found.push((accessory, manifest));
                 }
                 Ok(None) => {}
-                Err(error) => seen.missed(subject, kind, failure(&error)),
+                Err(failure) => seen.missed(subject, kind, failure),
             }
         }
         if scope == Scope::All {
@@ -272,9 +301,9 @@ impl Look<'_> {
     }
 
     async fn referrers(&self, subject: &Digest, names: &Names, seen: &mut Seen) {
-        let listed = match self.listed(subject, names).await {
+        let listed = match self.ask(self.listed(subject, names)).await {
             Ok(listed) => listed,
-            Err(error) => return seen.missed(subject, Kind::Referrer, failure(&error)),
+            Err(failure) => return seen.missed(subject, Kind::Referrer, failure),
         };
         let mut digests = BTreeSet::new();
         for entry in listed {
@@ -338,10 +367,9 @@ impl Look<'_> {
         }
         let (manifest, read) = match self.keeper.manifest(&entry.digest) {
             Some(manifest) => (manifest, false),
-            None => match self.manifest(&entry.digest).await {
-                Ok(manifest) => (manifest, true),
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) => return Err(failure(&error)),
+            None => match self.ask(self.manifest_if_any(&entry.digest)).await? {
+                Some(manifest) => (manifest, true),
+                None => return Ok(None),
             },
         };
         let refers = accessory::subject(&manifest).as_ref() == Some(subject);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::scalar::{Meaning, meaning};
+
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos {
@@ -81,6 +83,36 @@ impl Node {
             height: height + 1,
             nodes,
             bytes,
+        }
+    }
+
+    /// Returns the value as JSON has it, what plain words mean counted in; numbers that JSON has not become texts.
+    pub fn plain(&self) -> serde_json::Value {
+        use serde_json::{Number, Value as Plain};
+        match &self.value {
+            Value::Sequence(items) => items.iter().map(|item| item.plain()).collect(),
+            Value::Mapping(entries) => {
+                let entries = entries.iter();
+                Plain::Object(
+                    entries
+                        .map(|e| (e.key.to_string(), e.value.plain()))
+                        .collect(),
+                )
+            }
+            Value::Scalar(scalar) => {
+                let text = || Plain::String(scalar.text.to_string());
+                match meaning(scalar) {
+                    Meaning::Null => Plain::Null,
+                    Meaning::Bool(truth) => Plain::Bool(truth),
+                    Meaning::Int(number) => {
+                        Number::from_i128(number).map_or_else(text, Plain::Number)
+                    }
+                    Meaning::Float(number) => {
+                        Number::from_f64(number).map_or_else(text, Plain::Number)
+                    }
+                    Meaning::Text => text(),
+                }
+            }
         }
     }
 

@@ -17,11 +17,12 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 15] = [
+const RPCS: [&str; 16] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
     "ExplainImage",
+    "GetInstallConfig",
     "GetPlan",
     "GetResources",
     "GetRun",
@@ -306,7 +307,7 @@ fn plan_of_tools(site: &Site) -> Value {
             "change": "CHANGE_ADDED", "before": "", "after": document,
         }],
         "nodeImpact": {
-            "reload": true, "drain": true, "unknown": false,
+            "reload": true, "drain": true, "unknown": false, "reboot": false, "refused": false,
             "reasons": [{
                 "scope": site.filled("UPSTREAM/team"), "mirror": site.filled("MIRROR/ocp/team"), "drain": true,
                 "message": site.filled("`UPSTREAM/team` is new and has a tag rule, to `MIRROR/ocp/team`"),
@@ -534,7 +535,7 @@ fn release_is_mirrored_by_naming_its_image_set() {
     let nothing = json!({
         "retired": [], "documents": [],
         "nodeImpact": {
-            "reload": false, "drain": false, "unknown": false, "reasons": [],
+            "reload": false, "drain": false, "unknown": false, "reboot": false, "refused": false, "reasons": [],
             "note": "going by these documents only; others in a cluster may change it",
             "reboot": false, "refused": false,
         },
@@ -545,6 +546,75 @@ fn release_is_mirrored_by_naming_its_image_set() {
     ] {
         assert_eq!(tcp.call("RetireResources", &request), nothing);
     }
+    explained(&site, &tcp);
+}
+
+/// What nodes try of the release, and what the installer needs of it.
+fn explained(site: &Site, door: &Door) {
+    let payload = |name: &str, rest: &str| {
+        let source = site.filled(&format!("UPSTREAM/openshift-release-dev/ocp-release{rest}"));
+        let mirror = site.filled("MIRROR/ocp/openshift/release-images");
+        match name {
+            "source" => source,
+            _ => mirror + rest,
+        }
+    };
+    let plans = door.call("ListPlans", &json!({}));
+    let steps = json!({"planId": plans["plans"][0]["id"]});
+    let steps = door.call("ListPlanSteps", &steps)["steps"].clone();
+    let steps = steps.as_array().unwrap();
+    let release = steps
+        .iter()
+        .find(|s| s["kind"] == "IMAGE_KIND_RELEASE")
+        .unwrap();
+    let held = format!("@{}", release["digest"].as_str().unwrap());
+    let absent = format!("@sha256:{}", "0".repeat(64));
+    for (rest, present) in [(&held, true), (&absent, false)] {
+        let place = |reference: String, mirror: &str| {
+            let mut place = json!({"reference": reference, "mirror": mirror, "insecure": false, "refusedBy": ""});
+            if !mirror.is_empty() {
+                place["present"] = json!(present);
+            }
+            place
+        };
+        assert_eq!(
+            door.call(
+                "ExplainImage",
+                &json!({"reference": payload("source", rest)})
+            ),
+            json!({
+                "reference": payload("source", rest), "matched": payload("source", ""), "blocked": false, "invalid": "",
+                "sources": [
+                    place(payload("mirror", rest), &payload("mirror", "")),
+                    place(payload("source", rest), ""),
+                ],
+            })
+        );
+    }
+    let (code, reason, ..) = door.refusal("ExplainImage", &json!({"reference": "redis"}));
+    assert_eq!((code, reason.as_str()), (3, "INVALID_REQUEST"));
+    let fragment = door.call("GetInstallConfig", &json!({"version": "4.13"}));
+    let text = fragment["text"].as_str().unwrap();
+    let begins = format!(
+        "imageContentSources:\n  - source: {}\n    mirrors:\n      - {}\n",
+        quoted(&payload("source", "")),
+        quoted(&payload("mirror", ""))
+    );
+    assert!(text.starts_with(&begins), "{text}");
+    let whole = json!({"base": "a: 1 # one\n"});
+    let whole = door.call("GetInstallConfig", &whole);
+    let text = whole["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("a: 1 # one\nimageDigestSources:\n"),
+        "{text}"
+    );
+    let (code, reason, ..) = door.refusal("GetInstallConfig", &json!({"version": "3"}));
+    assert_eq!((code, reason.as_str()), (3, "INVALID_REQUEST"));
+}
+
+/// An address begins with a digit, and is quoted in YAML for that.
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
 }
 
 #[test]

@@ -659,3 +659,37 @@ fn an_image_that_has_the_tag_of_its_list_keeps_it() {
     site.done(&[]).says(&["Nothing to copy"]);
     assert_eq!(site.mirror.since(mark).len(), 0);
 }
+
+#[test]
+fn a_nearer_mirror_that_has_only_the_image_hides_no_signature() {
+    let site = Site::new();
+    let near = Registry::debian();
+    let app = Image::simple("app");
+    let sig = signed(&app, &["k"], "");
+    let sbom = referrer(&app, "sbom");
+    let image = Placed::tagged("team/app", "1", &app);
+    site.publish(&[
+        image.clone(),
+        Placed::tagged("team/app", &tag(&app, ".sig"), &sig),
+        Placed::tagged("team/app", &tag(&app, ""), &list(&[(&sbom, "sbom")])),
+    ]);
+    crate::fixture::place::write_distribution_storage(&near.storage(), &[image]).unwrap();
+    let file = site.path("registries.conf");
+    let rules = format!(
+        "[[registry]]\nlocation = \"{}\"\ninsecure = true\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+        site.upstream.address(),
+        near.address()
+    );
+    std::fs::write(&file, rules).unwrap();
+    site.additional(&["team/app:1"]);
+    let mut command = site.command(&[]);
+    command.env("CONTAINERS_REGISTRIES_CONF", &file);
+    let ended = crate::site::Ended::of(command.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    ended.says(&["1 signature and 1 referrer to copy with them"]);
+    site.assert_mirrored(&format!("team/app:{}", tag(&app, ".sig")), &sig);
+    assert!(
+        near.requests().blob_bytes() > 0,
+        "the image comes from nearer"
+    );
+}

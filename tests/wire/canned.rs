@@ -240,4 +240,11 @@ impl MirrorService for Canned {
     ) -> Answer<v1::ExplainImageResponse> {
         Ok(Response::new(v1::ExplainImageResponse::default()))
     }
+
+    async fn get_install_config(
+        &self,
+        _: Request<v1::GetInstallConfigRequest>,
+    ) -> Answer<v1::GetInstallConfigResponse> {
+        Ok(Response::new(v1::GetInstallConfigResponse::default()))
+    }
 }

@@ -4,11 +4,12 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 15] = [
+const RPCS: [&str; 16] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
     "ExplainImage",
+    "GetInstallConfig",
     "GetPlan",
     "GetResources",
     "GetRun",

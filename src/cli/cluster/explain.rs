@@ -50,17 +50,10 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             client.explain_image(request).await?.into_inner()
         }
         (Some(path), _) => explain(&inputs::conf(path)?, &reference),
-        (None, paths) => explain(&rendered(paths)?, &reference),
+        (None, paths) => explain(&inputs::rendered(&inputs::objects(paths)?)?, &reference),
     };
     arguments.asking.output.answer(&answer, answer_text)?;
     Ok(inputs::exit(!fails(&answer)))
-}
-
-fn rendered(paths: &[PathBuf]) -> Result<Node, Failure> {
-    let objects = inputs::objects(paths)?;
-    inputs::refuse_errors(&objects)?;
-    let node = Node::template().edited(&objects.inputs());
-    node.map_err(|refusals| inputs::refused(&refusals))
 }
 
 fn explain(node: &Node, reference: &Reference) -> ExplainImageResponse {

@@ -110,6 +110,14 @@ pub(super) fn conf(path: &Path) -> Result<Node, Failure> {
     })
 }
 
+/// Reads one file, or standard input where `-` is written.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    match path.as_os_str() == "-" {
+        true => stdin(),
+        false => one(path),
+    }
+}
+
 fn one(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::precondition(
@@ -161,6 +169,13 @@ pub(super) fn refuse_errors(objects: &Objects) -> Result<(), Failure> {
         problems::tally(&errors)
     );
     Err(Failure::precondition("INVALID_DOCUMENTS", message).with_problems(errors))
+}
+
+/// Returns what nodes have of these objects.
+pub(super) fn rendered(objects: &Objects) -> Result<Node, Failure> {
+    refuse_errors(objects)?;
+    let node = Node::template().edited(&objects.inputs());
+    node.map_err(|refusals| refused(&refusals))
 }
 
 /// A failure for what the machine-config-operator refuses the whole for.

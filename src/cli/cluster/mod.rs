@@ -2,11 +2,19 @@
 
 pub mod check;
 
+pub mod coverage;
+
 pub mod explain;
 
 pub mod impact;
 
 mod inputs;
+
+pub mod install_config;
+
+pub mod migrate_icsp;
+
+pub mod pull_secret;
 
 pub mod registries_conf;
 
@@ -31,6 +39,14 @@ enum Verb {
     Impact(impact::Arguments),
     /// Finds mistakes in mirror rules before a cluster has them
     Check(check::Arguments),
+    /// Says of the images in manifests, Helm output or a plain list whether mirror rules serve them
+    Coverage(coverage::Arguments),
+    /// Writes what install-config.yaml needs for a mirror: image sources, trust bundle, pull secret
+    InstallConfig(install_config::Arguments),
+    /// Merges pull secrets
+    PullSecret(pull_secret::Arguments),
+    /// Makes ImageDigestMirrorSets of ImageContentSourcePolicies
+    MigrateIcsp(migrate_icsp::Arguments),
 }
 
 /// Runs the verb.
@@ -40,5 +56,9 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::Explain(arguments) => explain::run(arguments).await,
         Verb::Impact(arguments) => impact::run(&arguments),
         Verb::Check(arguments) => check::run(arguments).await,
+        Verb::Coverage(arguments) => coverage::run(arguments).await,
+        Verb::InstallConfig(arguments) => install_config::run(arguments).await,
+        Verb::PullSecret(arguments) => pull_secret::run(&arguments),
+        Verb::MigrateIcsp(arguments) => migrate_icsp::run(arguments).await,
     }
 }

@@ -234,3 +234,40 @@ fn a_tag_was_named_by_the_last_resolution_else_by_the_last_applied_plan() {
     let other = Need::Manifest(reference.repository, Digest::of(b"x"));
     assert_eq!(last_named(&other, &failed, &pins), None);
 }
+
+#[test]
+fn signatures_are_looked_for_again_when_it_is_time_or_when_somebody_says_so() {
+    let now = Timestamp::from_second(10_000).unwrap();
+    let since = |reading| looked_since(&policy(), reading, now);
+    assert_eq!(since(Reading::Anew), now);
+    assert_eq!(
+        since(Reading::Fresh),
+        Timestamp::from_second(6_400).unwrap()
+    );
+    assert_eq!(since(Reading::Pinned), Timestamp::MIN);
+}
+
+#[test]
+fn a_signature_that_upstream_added_waits_where_upstreams_doing_does() {
+    let app = image("a:1");
+    let mut before = SetRecord {
+        applied_document: Some("d".into()),
+        wanted: vec![app.clone()],
+        ..SetRecord::default()
+    };
+    let mut signed = plan(&[app]);
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::No
+    );
+    signed.steps[0].image_held = true;
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::OnRefresh
+    );
+    before.applied_document = None;
+    assert_eq!(
+        waits(&policy(), &signed, "d", &BTreeMap::new(), &before),
+        Pending::No
+    );
+}
