@@ -99,7 +99,7 @@ pub enum Verb {
     Resources(resources::Arguments),
     /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
     Cluster(cluster::Arguments),
-    /// Checks image set files without a daemon or a network: all problems of all files at once
+    /// Checks image set files, all problems of all files at once; without a daemon or a network, or those that the daemon watches
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
@@ -144,7 +144,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
-        Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Catalog(arguments) => catalog::run(arguments).await,
         Verb::Token(arguments) => token::run(arguments),
@@ -273,6 +273,7 @@ mod tests {
             "resources list",
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
+            "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
             "catalog list r.io/x:1 --package p --channel c -o json",
             "catalog filter -c a.yaml --catalog /srv/catalog --state /s -o fbc",
@@ -303,6 +304,8 @@ mod tests {
         let lines = [
             "",
             "status --timeout 2h",
+            "validate",
+            "validate a.yaml --watched",
             "apply x --detach --timeout 2h",
             "plan --token secret",
             "resources retire prod/ocp --dry-run --yes",
@@ -361,9 +364,7 @@ mod tests {
             verb.render_long_help().to_string()
         };
         assert!(help("status").contains("--endpoint"));
-        assert!(
-            !help("validate").contains("Connection") && !help("validate").contains("--endpoint")
-        );
+        assert!(!help("token").contains("--endpoint"));
     }
 
     #[test]
