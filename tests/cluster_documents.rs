@@ -183,6 +183,7 @@ fn check(value: &Value, schema: &Value, at: &str, problems: &mut Vec<String>) {
         Value::Object(_) => "object",
         Value::Array(_) => "array",
         Value::String(_) => "string",
+        Value::Number(number) if number.is_i64() => "integer",
         _ => "other",
     };
     if schema["type"] != kind {
@@ -375,6 +376,21 @@ fn known_part(schema: &Value) -> Value {
     }
 }
 
+/// A site's own CatalogSource.
+const TEMPLATE: &str = "apiVersion: operators.coreos.com/v1alpha1
+kind: CatalogSource
+metadata:
+  name: mine
+  labels: {tier: one}
+spec:
+  sourceType: grpc
+  displayName: Ours
+  priority: -100
+  grpcPodConfig:
+    securityContextConfig: restricted
+    extractContent: {catalogDir: /configs}
+";
+
 #[test]
 fn the_api_takes_the_documents_of_catalogs() {
     let Some(folder) = skip::real_data("the_api_takes_the_documents_of_catalogs") else {
@@ -396,10 +412,15 @@ fn the_api_takes_the_documents_of_catalogs() {
         "m.lan:5000/ocp/redhat/redhat-operator-index:v4.17"
             .parse()
             .unwrap();
+    use imagesetd::cluster::catalog::{Manner, Template};
     let catalog = imagesetd::cluster::catalog::Catalog {
         set: SetName("prod/ocp-4.16".into()),
         digest: imagesetd::model::image::Digest::of(b"catalog"),
         landed: true,
+        manner: Manner {
+            poll: Some(30),
+            template: Template::read(TEMPLATE.as_bytes()).unwrap().0,
+        },
         tag: reference.tag.clone().unwrap(),
         repository: reference.repository,
     };

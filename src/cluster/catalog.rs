@@ -3,6 +3,8 @@
 //! Their names are oc-mirror's, since Subscriptions refer to them. A catalog is referred to by digest, so that it changes in a cluster
 //! when its document is applied, and a diff shows it.
 
+mod template;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -17,6 +19,8 @@ use crate::model::{
     image::{Digest, Repository, Tag},
     imageset::SetName,
 };
+
+pub use template::{MAX_TEMPLATE, Template};
 
 /// The API group and version of CatalogSource.
 pub const SOURCE_API: &str = "operators.coreos.com/v1alpha1";
@@ -45,6 +49,17 @@ pub struct Catalog {
     pub digest: Digest,
     /// Whether it is there.
     pub landed: bool,
+    /// How clusters are told of it.
+    pub manner: Manner,
+}
+
+/// How clusters are told of a catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Manner {
+    /// How many minutes lie between two looks at its tag, where it is referred to by that; else it is by digest.
+    pub poll: Option<u64>,
+    /// What its CatalogSource says beside the image.
+    pub template: Template,
 }
 
 impl Catalog {
@@ -166,7 +181,14 @@ fn label(text: &str) -> String {
 }
 
 fn source(catalog: &Catalog, stem: &str) -> Object {
-    let spec = json!({"sourceType": "grpc", "image": image(catalog)});
+    let template = &catalog.manner.template;
+    let mut spec = json!({"sourceType": "grpc", "image": image(catalog)});
+    for (key, value) in template.spec() {
+        spec[key] = value;
+    }
+    if let (Some(minutes), None) = (catalog.manner.poll, spec.get("updateStrategy")) {
+        spec["updateStrategy"] = json!({"registryPoll": {"interval": format!("{minutes}m")}});
+    }
     object(
         catalog,
         "CatalogSource",
@@ -178,7 +200,10 @@ fn source(catalog: &Catalog, stem: &str) -> Object {
 }
 
 fn cluster(catalog: &Catalog, stem: &str) -> Object {
-    let spec = json!({"source": {"type": "Image", "image": {"ref": image(catalog)}}});
+    let mut spec = json!({"source": {"type": "Image", "image": {"ref": image(catalog)}}});
+    if let Some(minutes) = catalog.manner.poll {
+        spec["source"]["image"]["pollIntervalMinutes"] = minutes.into();
+    }
     object(
         catalog,
         "ClusterCatalog",
@@ -190,7 +215,10 @@ fn cluster(catalog: &Catalog, stem: &str) -> Object {
 }
 
 fn image(catalog: &Catalog) -> String {
-    catalog.repository.at(catalog.digest.clone()).to_string()
+    match catalog.manner.poll {
+        Some(_) => catalog.place(),
+        None => catalog.repository.at(catalog.digest.clone()).to_string(),
+    }
 }
 
 fn object(
@@ -211,6 +239,9 @@ fn object(
         PURPOSE: Purpose::Operators.as_str(),
         PLACE: catalog.place(),
     });
+    if kind == "CatalogSource" {
+        catalog.manner.template.label(&mut metadata);
+    }
     let value = json!({
         "apiVersion": api_version,
         "kind": kind,
@@ -232,6 +263,7 @@ mod tests {
             tag: reference.tag.unwrap(),
             digest: Digest::of(place.as_bytes()),
             landed,
+            manner: Manner::default(),
         }
     }
 
@@ -296,6 +328,35 @@ mod tests {
             "openshift-marketplace"
         );
         assert_eq!(objects[1].file_name, "cs-index-v4-17.yaml");
+    }
+
+    #[test]
+    fn a_catalog_is_told_as_the_site_wants_it() {
+        let text = "apiVersion: operators.coreos.com/v1alpha1\nkind: CatalogSource\nmetadata: {labels: {tier: one}}\nspec: {sourceType: grpc, displayName: Ours}\n";
+        let mut catalog = catalog("ocp", "m.lan/ocp/redhat/index:v4.17", true);
+        catalog.manner = Manner {
+            poll: Some(45),
+            template: Template::read(text.as_bytes()).unwrap().0,
+        };
+        let set = catalog.set.clone();
+        let (objects, _) = objects(&set, &[catalog].into(), &[]);
+        let image = "m.lan/ocp/redhat/index:v4.17";
+        assert_eq!(
+            objects[0].value["spec"],
+            json!({"source": {"type": "Image", "image": {"ref": image, "pollIntervalMinutes": 45}}})
+        );
+        assert_eq!(
+            objects[1].value["spec"],
+            json!({
+                "sourceType": "grpc",
+                "image": image,
+                "displayName": "Ours",
+                "updateStrategy": {"registryPoll": {"interval": "45m"}},
+            })
+        );
+        let labels =
+            [&objects[0], &objects[1]].map(|o| o.value["metadata"]["labels"]["tier"].clone());
+        assert_eq!(labels, [Value::Null, "one".into()]);
     }
 
     #[test]

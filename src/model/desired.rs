@@ -21,6 +21,7 @@ pub use places::{Claims, yield_to};
 
 use crate::model::{
     accessory::Accessory,
+    catalog::changes::Pulled,
     facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
     imageset::{AdditionalImage, ImageSet},
@@ -157,6 +158,10 @@ pub struct Desired {
     pub warnings: Vec<String>,
     /// What each tag and channel meant this time.
     pub pins: BTreeMap<String, String>,
+    /// Bundles of catalogs that are there since others require them.
+    pub pulled: Vec<Pulled>,
+    /// The files that say how clusters are told of catalogs (`targetCatalogSourceTemplate`), by the catalog's unit.
+    pub templates: BTreeMap<String, String>,
 }
 
 /// Decides what the mirror should hold for `set`.

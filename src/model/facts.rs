@@ -34,6 +34,8 @@ pub enum Need {
     Attached(Repository, BTreeSet<(Digest, Scope)>),
     /// What is kept of the operator catalogs of an image set.
     Catalogs(Wish),
+    /// What the image layout in a folder is now.
+    Layout(String),
     /// What the signature store of a kind of releases has for a payload.
     Signatures(ChannelType, Digest),
 }
@@ -53,6 +55,7 @@ impl Need {
                 let names = wish.catalogs.iter().map(|c| c.operator.catalog.as_str());
                 format!("the catalogs {}", names.collect::<Vec<_>>().join(", "))
             }
+            Need::Layout(folder) => format!("oci://{folder}"),
             Need::Signatures(_, digest) => format!("the signatures of {digest}"),
         }
     }
@@ -114,6 +117,8 @@ pub struct Facts {
     pub failed_graphs: BTreeMap<GraphKey, Failure>,
     /// What is kept of the catalogs of image sets, by what was asked.
     pub catalogs: BTreeMap<Digest, Arc<Vec<Result<Filtered, Failure>>>>,
+    /// What the image layouts in folders are.
+    pub layouts: BTreeMap<String, Result<Digest, Failure>>,
 }
 
 /// One thing learnt, the answer to a [`Need`].
@@ -131,6 +136,8 @@ pub enum Fact {
     Attached(Repository, (Digest, Scope), Arc<Attached>),
     /// Answers [`Need::Catalogs`].
     Catalogs(Digest, Arc<Vec<Result<Filtered, Failure>>>),
+    /// Answers [`Need::Layout`].
+    Layout(String, Result<Digest, Failure>),
     /// Answers [`Need::Signatures`].
     Signatures(ChannelType, Digest, Result<Arc<Signatures>, Failure>),
 }
@@ -161,6 +168,7 @@ impl Facts {
             Fact::Catalogs(key, filtered) => {
                 self.catalogs.insert(key, filtered);
             }
+            Fact::Layout(folder, digest) => settle(&mut self.layouts, folder, digest),
             Fact::Signatures(kind, digest, signatures) => {
                 settle(&mut self.signatures, (kind, digest), signatures);
             }
@@ -189,6 +197,7 @@ impl Facts {
                 .iter()
                 .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
             Need::Catalogs(wish) => self.catalogs.contains_key(&wish.key),
+            Need::Layout(folder) => self.layouts.contains_key(folder),
             Need::Signatures(kind, digest) => {
                 self.signatures.contains_key(&(*kind, digest.clone()))
             }

@@ -12,6 +12,7 @@ use crate::{
         catalog::{
             pack::Catalog,
             select::{self, Asked, Selected},
+            wish::Wished,
         },
         facts::Failure,
         image::{Digest, Platform, Reference, Repository},
@@ -192,6 +193,13 @@ impl Reader {
             })
             .collect();
         select::select(&mut asked).map_err(|error| Failure::lasting(sentence(&error)))
+    }
+
+    /// Lets go of a catalog whose file turned out to be damaged.
+    pub(super) fn forget(&self, wished: &Wished) {
+        if let (Some(shelf), Some(digest)) = (&self.shelf, &wished.digest) {
+            shelf.forget(&key(digest, &wished.operator.platforms));
+        }
     }
 
     /// What an image is now: by HEAD where it may be kept, with its manifest otherwise.

@@ -8,11 +8,11 @@ use std::{
 use super::{
     Error, Inner,
     state::{Resolved, SetState},
+    told::Told,
 };
 use crate::{
     cluster::{
         self, Object, Purpose, Served, Unit, Warning,
-        catalog::Catalog,
         document::Document,
         impact::{self, Effect},
         node::Node,
@@ -41,15 +41,6 @@ pub(super) struct Change {
     pub(super) documents: Vec<DocumentChange>,
     pub(super) impact: NodeImpact,
     pub(super) warnings: Vec<String>,
-}
-
-/// What clusters are told of an image set beside mirror rules.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Told {
-    /// The signatures of its releases.
-    pub(super) signed: Signed,
-    /// Its operator catalogs.
-    pub(super) catalogs: BTreeSet<Catalog>,
 }
 
 /// Groups wanted images into what lands together, and says of each whether it has landed.
@@ -81,24 +72,6 @@ pub(super) fn units(
         }
     }
     units.into_values().collect()
-}
-
-/// The operator catalogs among wanted images, and of each whether it has landed.
-pub(super) fn catalogs(
-    set: &SetName,
-    wanted: &[Wanted],
-    landed: impl Fn(&Wanted) -> bool,
-) -> BTreeSet<Catalog> {
-    let catalogs = wanted.iter().filter(|image| image.kind.is_catalog());
-    catalogs
-        .map(|image| Catalog {
-            set: set.clone(),
-            repository: image.target.clone(),
-            tag: image.tag.clone(),
-            digest: image.digest.clone(),
-            landed: landed(image),
-        })
-        .collect()
 }
 
 /// What is asked for and cannot be had now: no rule of ours may keep nodes from its source.
@@ -205,6 +178,7 @@ impl Inner {
             return Ok(());
         };
         self.all_known().await;
+        let manners = self.manners(set, &resolved.desired).await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let (units, told) = {
@@ -214,7 +188,8 @@ impl Inner {
             units.extend(lacking(set, &resolved.desired));
             let told = Told {
                 signed: signed(&resolved.desired, landed),
-                catalogs: catalogs(set, &resolved.desired.images, landed),
+                catalogs: manners.catalogs(set, &resolved.desired.images, landed),
+                warnings: manners.warnings.clone(),
             };
             (units, told)
         };
@@ -294,7 +269,7 @@ impl Inner {
             true => signatures::retire(set, &self.wanted_releases(set), &published.objects),
             false => signatures::render(set, &Signed::new(), &published.objects),
         };
-        let (catalogs, _) = self.catalog_objects(set, BTreeSet::new(), &published);
+        let (catalogs, _) = self.catalog_objects(set, BTreeSet::new(), &published.objects);
         objects.extend(catalogs);
         put_objects(&mut rendering, set, objects, &published);
         let documents = rendering.documents.iter().map(|d| d.file_name.as_str());
@@ -363,7 +338,8 @@ impl Inner {
         let options = self.rule_options(&units);
         let mut rendering = render(&units, &published.documents, &options);
         let mut objects = signatures::render(set, &told.signed, &published.objects);
-        let (catalogs, warnings) = self.catalog_objects(set, told.catalogs, published);
+        let (catalogs, mut warnings) = self.catalog_objects(set, told.catalogs, &published.objects);
+        warnings.extend(told.warnings);
         objects.extend(catalogs);
         put_objects(&mut rendering, set, objects, published);
         let warnings = warnings.into_iter().map(|message| Warning {
@@ -372,28 +348,6 @@ impl Inner {
         });
         rendering.warnings.extend(warnings);
         rendering
-    }
-
-    /// The objects of an image set's catalogs; those of others are known by what they want, or had applied last.
-    fn catalog_objects(
-        &self,
-        set: &SetName,
-        mine: BTreeSet<Catalog>,
-        published: &Published,
-    ) -> (Vec<Object>, Vec<String>) {
-        let mut claims = mine;
-        let state = self.state();
-        let others = state
-            .sets
-            .iter()
-            .filter(|(name, other)| *name != set && !other.removed);
-        for (name, other) in others {
-            claims.extend(catalogs(name, &other.record.wanted, |_| false));
-            if let Some(resolved) = other.resolution() {
-                claims.extend(catalogs(name, &resolved.desired.images, |_| false));
-            }
-        }
-        cluster::catalog::render(set, &claims, &published.objects)
     }
 
     /// The units of every image set but one: what it last had applied, and what it wants and does not have, which gives no rule

@@ -21,6 +21,8 @@ mod explaining;
 
 mod keeper;
 
+mod looking;
+
 mod lookup;
 
 mod operators;
@@ -43,6 +45,8 @@ mod status;
 
 mod tidy;
 
+mod told;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
@@ -57,6 +61,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
+pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -76,6 +81,9 @@ use crate::{
     settings::Settings,
     store::{self, Store},
 };
+
+/// How many callers look at catalogs at once.
+const LOOKING: usize = 2;
 
 /// Why something that was asked for is not done.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +170,9 @@ pub enum Error {
     /// What was asked for does not fit.
     #[error("{0}")]
     Unfit(String),
+    /// A catalog cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The daemon is being stopped.
     #[error("the daemon is being stopped; ask again when it is back")]
     Stopping,
@@ -199,6 +210,7 @@ impl Error {
             Error::Store(_) => "StateUnavailable",
             Error::Output(_) => "OutputUnavailable",
             Error::Unfit(_) => "Unfit",
+            Error::Look(_) => "CatalogUnavailable",
             Error::Stopping => "Stopping",
             Error::Task(_) => "Internal",
         }
@@ -240,6 +252,8 @@ struct Inner {
     uploads: copy::Uploads,
     resolver: Resolver,
     catalogs: catalogs::Reader,
+    /// Who looks at catalogs takes turns: each may read one that is large.
+    looking: tokio::sync::Semaphore,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -285,6 +299,7 @@ impl Handle {
             uploads: copy::Uploads::default(),
             resolver,
             catalogs,
+            looking: tokio::sync::Semaphore::new(LOOKING),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

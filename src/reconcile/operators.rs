@@ -1,10 +1,11 @@
 //! What is kept of an image set's catalogs: found out once, and built once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     Error, Inner,
     catalogs::{Opened, Origin, Reader},
+    keeper::StoreKeeper,
 };
 use crate::{
     model::{
@@ -15,21 +16,37 @@ use crate::{
             wish::{Built, BundleImage, Filtered, Wish, Wished},
         },
         facts::{Fact, Failure},
-        image::{Digest, Registry},
+        image::{Digest, Platform, Registry},
         imageset::Operator,
-        manifest::Manifest,
+        manifest::{Content, Descriptor, Manifest},
         policy::Policy,
         sentence,
     },
-    resolve::catalog::{self, Original},
+    resolve::{
+        Keeper,
+        catalog::{self, Layout, Original, Place},
+    },
     store::Kept,
 };
 
 /// A catalog that was opened, and what is needed to build a filtered one.
 struct Ready {
     catalog: Opened,
+    image: Image,
+}
+
+/// The image that a catalog is.
+struct Image {
     top: Arc<Manifest>,
     originals: Vec<Original>,
+    /// What was taken in of one on disk.
+    at_hand: Option<AtHand>,
+}
+
+/// What an image on disk is made of; nobody can be asked for it later.
+struct AtHand {
+    blobs: Vec<Digest>,
+    manifests: Vec<Arc<Manifest>>,
 }
 
 impl Inner {
@@ -40,8 +57,8 @@ impl Inner {
         let known = self.on_store(move |store| {
             let known = shelf.and_then(|shelf| shelf.answer(&key));
             let built = known.iter().flatten().filter_map(|f| f.built.as_ref());
-            for built in built {
-                if store.manifest(&built.digest)?.is_none() {
+            for digest in built.flat_map(|built| &built.manifests) {
+                if store.manifest(digest)?.is_none() {
                     return Ok(None);
                 }
             }
@@ -58,7 +75,7 @@ impl Inner {
         let mut opened = Vec::with_capacity(wish.catalogs.len());
         let mut failures: Vec<Option<Failure>> = Vec::with_capacity(wish.catalogs.len());
         for wished in &wish.catalogs {
-            let (ready, failure) = match self.ready(wished).await {
+            let (ready, failure) = match self.ready(wished, registry).await {
                 Ok(ready) => (ready, None),
                 Err(failure) => (None, Some(failure)),
             };
@@ -66,24 +83,29 @@ impl Inner {
             failures.push(failure);
         }
         let kept = self.store.kept().clone();
-        let operators = wish.catalogs.into_iter().map(|c| c.operator).collect();
+        let operators = wish.catalogs.iter().map(|c| c.operator.clone()).collect();
         let made = tokio::task::spawn_blocking(move || make(operators, opened, &kept)).await?;
         let (answers, manifests) = match made {
             Ok(made) => made,
             Err(failure) => {
+                // What was kept is not what it was: the next round reads the catalogs again.
+                for wished in &wish.catalogs {
+                    self.catalogs.forget(wished);
+                }
+                let failure = Failure {
+                    transient: true,
+                    ..failure
+                };
                 let answer = failures.iter().map(|_| Err(failure.clone())).collect();
                 return Ok(Fact::Catalogs(wish.key, Arc::new(answer)));
             }
         };
-        let is_whole = failures.iter().all(Option::is_none);
         let answers: Vec<Result<Filtered, Failure>> = answers
             .into_iter()
             .zip(failures)
-            .map(|(filtered, failure)| match failure {
-                Some(failure) => Err(failure),
-                None => Ok(filtered),
-            })
+            .map(|(filtered, failure)| failure.map_or(filtered, Err))
             .collect();
+        let is_whole = answers.iter().all(Result::is_ok);
         let answers = Arc::new(answers);
         let (key, stored) = (wish.key.clone(), answers.clone());
         let shelf = self.catalogs.shelf().cloned();
@@ -109,44 +131,107 @@ impl Inner {
         blobs.all(|blob| kept.file(blob).is_some() || mirrored.holds_blob(registry, blob))
     }
 
+    /// Says what the image layout in a folder is now.
+    pub(super) async fn layout(&self, folder: String) -> Result<Fact, Error> {
+        let path = PathBuf::from(&folder);
+        let opened = tokio::task::spawn_blocking(move || Layout::open(&path)).await?;
+        let digest = opened.map(|layout| layout.top().digest.clone());
+        Ok(Fact::Layout(folder, digest))
+    }
+
     /// Opens a catalog whose digest is known, and reads what is needed of its images.
-    async fn ready(&self, wished: &Wished) -> Result<Option<Ready>, Failure> {
+    async fn ready(&self, wished: &Wished, registry: &Registry) -> Result<Option<Ready>, Failure> {
         let Some(digest) = &wished.digest else {
             return Ok(None);
         };
-        let origin = Origin::parse(&wished.operator.catalog).map_err(Failure::lasting)?;
-        let Origin::Image(mut reference) = origin else {
-            return Ok(None);
-        };
-        reference.digest = Some(digest.clone());
         let platforms = &wished.operator.platforms;
-        let repository = reference.repository.clone();
-        let catalog = self
-            .catalogs
-            .open(&Origin::Image(reference), platforms)
-            .await?;
-        let place = self.catalogs.place(&repository);
+        let mut origin = Origin::parse(&wished.operator.catalog).map_err(Failure::lasting)?;
+        let layout = match &mut origin {
+            Origin::Image(reference) => {
+                reference.digest = Some(digest.clone());
+                None
+            }
+            Origin::Layout(folder) => Some(Layout::open(folder)?),
+            Origin::Folder(_) => None,
+        };
+        let place = match (&layout, &origin) {
+            (Some(layout), _) if layout.top().digest != *digest => {
+                return Err(Failure {
+                    transient: true,
+                    ..Failure::lasting(format!("{layout} was changed while it was read"))
+                });
+            }
+            (Some(layout), _) => Place::Layout(layout),
+            (None, Origin::Image(reference)) => self.catalogs.place(&reference.repository),
+            (None, _) => return Ok(None),
+        };
+        let catalog = self.catalogs.open(&origin, platforms).await?;
         let top = place.manifest(digest).await?;
         let originals = catalog::originals(&place, &top, platforms).await?;
-        Ok(Some(Ready {
-            catalog,
+        let at_hand = match layout.is_some() {
+            true => Some(self.take_in(&place, &top, platforms, registry).await?),
+            false => None,
+        };
+        let image = Image {
             top,
             originals,
-        }))
+            at_hand,
+        };
+        Ok(Some(Ready { catalog, image }))
+    }
+
+    /// Takes in what an image on disk is made of: a run reads from registries and from what is kept.
+    async fn take_in(
+        &self,
+        place: &Place<'_>,
+        top: &Arc<Manifest>,
+        platforms: &[Platform],
+        registry: &Registry,
+    ) -> Result<AtHand, Failure> {
+        let mut manifests = vec![top.clone()];
+        if top.is_index() {
+            for child in top.children(platforms) {
+                manifests.push(place.manifest(&child.digest).await?);
+            }
+        }
+        let mut blobs: BTreeMap<Digest, &Descriptor> = BTreeMap::new();
+        for manifest in &manifests {
+            if let Content::Image { config, layers } = &manifest.content {
+                let all = std::iter::once(config).chain(layers);
+                blobs.extend(all.map(|blob| (blob.digest.clone(), blob)));
+            }
+        }
+        let kept = self.store.kept();
+        for (digest, blob) in &blobs {
+            if kept.file(digest).is_some() || self.mirrored().holds_blob(registry, digest) {
+                continue;
+            }
+            if let Some(keep) = StoreKeeper(self.store.clone()).begin(digest) {
+                place.hand_over(blob, keep).await?;
+            }
+            if kept.file(digest).is_none() {
+                return Err(Failure::lasting(format!(
+                    "{digest} of {place} could not be kept in the state folder; is there room for it?"
+                )));
+            }
+        }
+        Ok(AtHand {
+            blobs: blobs.into_keys().collect(),
+            manifests,
+        })
     }
 }
 
-/// Filters catalogs and builds the images of that; also returns the manifests of what was built.
-fn make(
-    operators: Vec<Operator>,
-    ready: Vec<Option<Ready>>,
-    kept: &Kept,
-) -> Result<(Vec<Filtered>, Vec<Arc<Manifest>>), Failure> {
+/// What is kept of catalogs, and the manifests of what was built of that.
+type Made = (Vec<Result<Filtered, Failure>>, Vec<Arc<Manifest>>);
+
+/// Filters catalogs and builds the images of that. One that cannot be built fails by itself.
+fn make(operators: Vec<Operator>, ready: Vec<Option<Ready>>, kept: &Kept) -> Result<Made, Failure> {
     let mut images = Vec::with_capacity(ready.len());
     let mut opened = Vec::with_capacity(ready.len());
     for one in ready {
         let (catalog, image) = match one {
-            Some(ready) => (Some(ready.catalog), Some((ready.top, ready.originals))),
+            Some(ready) => (Some(ready.catalog), Some(ready.image)),
             None => (None, None),
         };
         opened.push(catalog);
@@ -156,18 +241,30 @@ fn make(
     let mut manifests = Vec::new();
     let mut found = Vec::new();
     for ((selected, catalog), image) in selected.into_iter().zip(opened).zip(images) {
-        let mut filtered = Filtered::default();
-        if let (Some(mut catalog), Some((top, originals))) = (catalog, image) {
-            filtered.images = named(&mut catalog, &selected)?;
-            if !selected.original && !selected.packages.is_empty() {
-                let built = build(&mut catalog, &selected, &top, &originals, kept);
-                let (built, made) = built.map_err(|error| Failure::lasting(sentence(&error)))?;
-                manifests.extend(made);
-                filtered.built = Some(built);
+        let (Some(mut catalog), Some(image)) = (catalog, image) else {
+            found.push(Ok(Filtered::default()));
+            continue;
+        };
+        let images = named(&mut catalog, &selected)?;
+        let built = match selected.packages.is_empty() {
+            true => Ok(None),
+            false => built(&mut catalog, &selected, image, kept),
+        };
+        found.push(match built {
+            Ok(built) => {
+                let (built, made) = built.unzip();
+                manifests.extend(made.into_iter().flatten());
+                Ok(Filtered {
+                    selected,
+                    images,
+                    built,
+                })
             }
-        }
-        filtered.selected = selected;
-        found.push(filtered);
+            Err(BuildError::Rebuild(RebuildError::Pack(error))) => {
+                return Err(Failure::lasting(sentence(&error)));
+            }
+            Err(error) => Err(Failure::lasting(sentence(&error))),
+        });
     }
     Ok((found, manifests))
 }
@@ -197,6 +294,37 @@ enum BuildError {
     Manifest(#[from] crate::model::manifest::ManifestError),
 }
 
+/// An image that was built, and its manifests.
+type BuiltImage = (Built, Vec<Arc<Manifest>>);
+
+/// What has to be at hand of a catalog: what is built of it, and what it is made of where it is on disk; nothing where a registry has
+/// it as it is wanted.
+fn built(
+    catalog: &mut Opened,
+    selected: &Selected,
+    image: Image,
+    kept: &Kept,
+) -> Result<Option<BuiltImage>, BuildError> {
+    let (mut built, made) = match (selected.original, image.at_hand.as_ref()) {
+        (false, _) => build(catalog, selected, &image.top, &image.originals, kept)?,
+        (true, Some(at_hand)) => {
+            let made = at_hand.manifests.clone();
+            let built = Built {
+                digest: image.top.digest.clone(),
+                manifests: made.iter().map(|m| m.digest.clone()).collect(),
+                blobs: Vec::new(),
+            };
+            (built, made)
+        }
+        (true, None) => return Ok(None),
+    };
+    let at_hand = image.at_hand.into_iter();
+    built
+        .blobs
+        .extend(at_hand.flat_map(|at_hand| at_hand.blobs));
+    Ok(Some((built, made)))
+}
+
 /// Builds the images of a filtered catalog: a layer for each folder of configs (there is one only, as a rule), then a configuration
 /// and a manifest for each platform, then their index. Blobs go to what is kept.
 fn build(
@@ -205,7 +333,7 @@ fn build(
     top: &Manifest,
     originals: &[Original],
     kept: &Kept,
-) -> Result<(Built, Vec<Arc<Manifest>>), BuildError> {
+) -> Result<BuiltImage, BuildError> {
     let mut layers: BTreeMap<_, Layer> = BTreeMap::new();
     let mut blobs: Vec<Digest> = Vec::new();
     let mut manifests = Vec::new();
@@ -242,6 +370,10 @@ fn build(
             Some(written.digest)
         }
     };
-    let digest = digest.ok_or(RebuildError::Shape("index"))?;
-    Ok((Built { digest, blobs }, manifests))
+    let built = Built {
+        digest: digest.ok_or(RebuildError::Shape("index"))?,
+        manifests: manifests.iter().map(|m| m.digest.clone()).collect(),
+        blobs,
+    };
+    Ok((built, manifests))
 }

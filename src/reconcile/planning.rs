@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, attached, documents, state::Resolved};
+use super::{Error, Inner, attached, documents, state::Resolved, told::Told};
 use crate::{
     copy,
     model::{
@@ -145,10 +145,13 @@ impl Inner {
                     break;
                 }
                 Built::Missing(mut needs) => {
-                    let catalogs = needs.extract_if(.., |need| matches!(need, Need::Catalogs(_)));
-                    for need in catalogs.collect::<Vec<_>>() {
-                        if let Need::Catalogs(wish) = need {
-                            facts.learn(self.filtered(wish, policy).await?);
+                    let of_catalogs =
+                        |need: &Need| matches!(need, Need::Catalogs(_) | Need::Layout(_));
+                    for need in needs.extract_if(.., of_catalogs).collect::<Vec<_>>() {
+                        match need {
+                            Need::Catalogs(wish) => facts.learn(self.filtered(wish, policy).await?),
+                            Need::Layout(folder) => facts.learn(self.layout(folder).await?),
+                            _ => {}
                         }
                     }
                     let asked = needs.into_iter().map(|need| {
@@ -348,9 +351,11 @@ impl Inner {
             !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
                 || plan::holds(&self.mirrored(), wanted, facts)
         };
-        let told = documents::Told {
+        let manners = self.manners(&origin.set.name, &resolved.desired).await;
+        let told = Told {
             signed: documents::signed(&resolved.desired, lands),
-            catalogs: documents::catalogs(&origin.set.name, &resolved.desired.images, whole),
+            catalogs: manners.catalogs(&origin.set.name, &resolved.desired.images, whole),
+            warnings: manners.warnings.clone(),
         };
         let change = self
             .forecast_documents(&origin.set.name, units, told)
@@ -438,7 +443,8 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         | Need::Tag(_)
         | Need::Attached(..)
         | Need::Signatures(..)
-        | Need::Catalogs(_) => None,
+        | Need::Catalogs(_)
+        | Need::Layout(_) => None,
     })
 }
 

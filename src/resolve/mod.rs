@@ -102,8 +102,8 @@ impl Resolver {
                 let signatures = self.signatures.fetch(kind, &digest).await;
                 vec![Fact::Signatures(kind, digest, signatures.map(Arc::new))]
             }
-            // Catalogs are read where they are kept.
-            Need::Catalogs(_) => vec![],
+            // Catalogs are read where they are kept, those on disk too.
+            Need::Catalogs(_) | Need::Layout(_) => vec![],
         }
     }
 

@@ -34,6 +34,8 @@ mod additional;
 
 mod operators;
 
+mod catalogs;
+
 mod failures;
 
 mod interrupted;

@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// A site whose upstream has a catalog `index:v1` of two packages, and the images that its bundles name.
-struct Upstream {
-    site: Site,
+pub(crate) struct Upstream {
+    pub(crate) site: Site,
     /// Every image by its name.
     images: BTreeMap<String, Image>,
 }
@@ -37,7 +37,7 @@ const IMAGES: [&str; 9] = [
 ];
 
 impl Upstream {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Site::new();
         let images: BTreeMap<String, Image> = IMAGES
             .iter()
@@ -62,7 +62,7 @@ impl Upstream {
         format!("{host}/team/{name}@{}", self.images[name].digest())
     }
 
-    fn documents(&self) -> Vec<Value> {
+    pub(crate) fn documents(&self) -> Vec<Value> {
         let images = |names: &[&str]| -> Vec<String> {
             names.iter().map(|name| self.pinned(name)).collect()
         };
@@ -89,16 +89,16 @@ impl Upstream {
     }
 
     /// Puts the catalog upstream under `index:v1`.
-    fn publish(&self, image: &Image) {
+    pub(crate) fn publish(&self, image: &Image) {
         self.site
             .publish(&[Placed::tagged("team/index", "v1", image)]);
     }
 
-    fn catalog(&self) -> String {
+    pub(crate) fn catalog(&self) -> String {
         format!("{}/team/index:v1", self.site.upstream.address())
     }
 
-    fn image_set(&self, packages: &str) {
+    pub(crate) fn image_set(&self, packages: &str) {
         self.site.image_set(&format!(
             "operators:\n- catalog: {}\n{packages}",
             self.catalog()
@@ -121,12 +121,12 @@ fn layers(documents: &[Value]) -> Vec<Layer> {
     ]
 }
 
-fn catalog_image(flavor: Flavor, arch: &str, documents: &[Value]) -> Image {
+pub(crate) fn catalog_image(flavor: Flavor, arch: &str, documents: &[Value]) -> Image {
     Image::new(flavor, arch, &layers(documents), &[LABEL])
 }
 
 /// Unpacks an image of the mirror as a container runtime would, and returns its configuration.
-fn unpacked(site: &Site, reference: &str, folder: &Path) -> Value {
+pub(crate) fn unpacked(site: &Site, reference: &str, folder: &Path) -> Value {
     let copied = skopeo::copy_to_dir(&site.mirror.docker(&format!("{PREFIX}/{reference}")));
     let manifest: Value = serde_json::from_slice(&copied.manifest).unwrap();
     let blob = |descriptor: &Value| {
@@ -158,7 +158,7 @@ fn unpacked(site: &Site, reference: &str, folder: &Path) -> Value {
 }
 
 /// The names of all bundles below a folder of configs.
-fn bundles(configs: &Path) -> Vec<String> {
+pub(crate) fn bundles(configs: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(configs).unwrap() {
         let file = entry.unwrap().path().join("catalog.json");
@@ -173,7 +173,7 @@ fn bundles(configs: &Path) -> Vec<String> {
     found
 }
 
-const FOO: &str = "  packages:\n  - name: foo\n";
+pub(crate) const FOO: &str = "  packages:\n  - name: foo\n";
 
 #[test]
 fn a_filtered_catalog_lands_with_its_bundles_and_what_they_require() {
@@ -433,11 +433,10 @@ fn a_plan_tells_what_the_heads_become() {
     let planned = site.once(&["--dry-run"]);
     planned.says(&[
         &format!(
-            "catalog {}, package foo, channel stable",
-            upstream.catalog()
+            "Heads of operator channels\n  + bar stable: bar.v1.0.0 ({catalog})\n  ~ foo stable: foo.v1.0.0 -> foo.v2.0.0 ({catalog})\n",
+            catalog = upstream.catalog()
         ),
-        "foo.v1.0.0",
-        "foo.v2.0.0",
+        "Bundles that others require\n  bar.v1.0.0: foo.v2.0.0 requires bar <2.0.0\n",
     ]);
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Reaching, list::unreadable, origin, unread};
+use super::{Reaching, origin, unread};
 use crate::{
     cli::{
         failure::{Exit, Failure},
@@ -19,9 +19,9 @@ use crate::{
             render,
             select::{Selected, SelectedPackage},
         },
-        imageset::{self, ImageSet, Operator, Severity, SourceFile},
+        imageset::{self, ImageSet, Severity, SourceFile},
     },
-    reconcile::catalogs::{Opened, Origin, Reader},
+    reconcile::{LookError, Looked},
 };
 
 /// `catalog filter`.
@@ -52,13 +52,6 @@ enum Form {
     Fbc,
 }
 
-/// A catalog and what is kept of it.
-struct Filtered {
-    operator: Operator,
-    catalog: Opened,
-    selected: Selected,
-}
-
 /// Runs the verb.
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let sets = read_sets(&arguments.config)?;
@@ -78,8 +71,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     let reader = arguments.reaching.reader()?;
     let mut found = Vec::new();
-    for set in sets {
-        found.extend(filtered(&reader, set, given.as_ref()).await?);
+    for set in sets.iter().filter(|set| !set.operators.is_empty()) {
+        let looked = reader.filter(set, given.as_ref()).await;
+        found.extend(looked.map_err(unread)?);
     }
     match arguments.output {
         Form::Table => output::print(&text(&found))?,
@@ -102,32 +96,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
-}
-
-async fn filtered(
-    reader: &Reader,
-    set: ImageSet,
-    given: Option<&Origin>,
-) -> Result<Vec<Filtered>, Failure> {
-    let mut opened = Vec::new();
-    for operator in &set.operators {
-        let origin = match given {
-            Some(origin) => origin.clone(),
-            None => Origin::parse(&operator.catalog).map_err(Failure::usage)?,
-        };
-        let catalog = reader.open(&origin, &operator.platforms).await;
-        opened.push(Some(catalog.map_err(unread)?));
-    }
-    let selected = Reader::select(&set.operators, &mut opened).map_err(unread)?;
-    let catalogs = opened.into_iter().flatten();
-    let found = set.operators.into_iter().zip(catalogs).zip(selected);
-    Ok(found
-        .map(|((operator, catalog), selected)| Filtered {
-            operator,
-            catalog,
-            selected,
-        })
-        .collect())
 }
 
 /// Reads the image sets of a file; any error in it ends it.
@@ -160,7 +128,7 @@ fn stalled(selected: &Selected) -> impl Iterator<Item = (&String, &String)> {
 }
 
 /// Writes the documents of all filtered catalogs, one after another.
-fn documents(found: &mut [Filtered]) -> Result<(), Failure> {
+fn documents(found: &mut [Looked]) -> Result<(), Failure> {
     enum Stopped {
         Pack(PackError),
         Write(std::io::Error),
@@ -180,7 +148,7 @@ fn documents(found: &mut [Filtered]) -> Result<(), Failure> {
         });
         match written {
             Ok(()) => {}
-            Err(Stopped::Pack(error)) => return Err(unreadable(error)),
+            Err(Stopped::Pack(error)) => return Err(unread(LookError::from(error))),
             // A reader that went away (`| head`) is no failure.
             Err(Stopped::Write(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
             Err(Stopped::Write(error)) => return Err(Failure::local("writing to stdout", &error)),
@@ -194,7 +162,7 @@ fn documents(found: &mut [Filtered]) -> Result<(), Failure> {
     }
 }
 
-fn document(found: &[Filtered]) -> Value {
+fn document(found: &[Looked]) -> Value {
     let catalogs = found.iter().map(|one| {
         let selected = &one.selected;
         let packages = selected.packages.iter().map(|(name, package)| {
@@ -224,7 +192,7 @@ fn document(found: &[Filtered]) -> Value {
     json!({"schema": 1, "catalogs": catalogs.collect::<Vec<_>>()})
 }
 
-fn text(found: &[Filtered]) -> String {
+fn text(found: &[Looked]) -> String {
     let mut text = String::new();
     for one in found {
         if !text.is_empty() {

@@ -9,15 +9,7 @@ use crate::{
         output::Output,
         text::table,
     },
-    model::{
-        catalog::{
-            list::{ChannelSummary, PackageSummary, summary},
-            pack::PackError,
-        },
-        sentence,
-    },
-    reconcile::catalogs::Opened,
-    yaml::suggest::suggest,
+    model::catalog::list::{ChannelSummary, PackageSummary},
 };
 
 /// `catalog list`.
@@ -43,77 +35,18 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let origin = origin(&arguments.catalog)?;
     let reader = arguments.reaching.reader()?;
-    let mut catalog = reader.open(&origin, &[]).await.map_err(unread)?;
-    match (&arguments.package, &arguments.channel) {
-        (None, _) => {
-            let packages = packages(&mut catalog)?;
-            let value = json!({"schema": 1, "packages": packages});
-            arguments.output.value(&value, || of_catalog(&packages))?;
-        }
-        (Some(name), None) => {
-            let package = package(&mut catalog, name)?;
-            let value = json!({"schema": 1, "packages": [&package]});
-            arguments.output.value(&value, || of_package(&package))?;
-        }
-        (Some(name), Some(channel)) => {
-            let mut package = package(&mut catalog, name)?;
-            let names: Vec<&str> = package.channels.iter().map(|c| c.name.as_str()).collect();
-            if !names.contains(&channel.as_str()) {
-                return Err(Failure::precondition(
-                    "NO_SUCH_CHANNEL",
-                    format!(
-                        "the package `{name}` has no channel `{channel}`; {}",
-                        suggest(channel, &names)
-                    ),
-                ));
-            }
-            package.channels.retain(|c| c.name == *channel);
-            let value = json!({"schema": 1, "packages": [&package]});
-            arguments
-                .output
-                .value(&value, || of_channel(&package.channels))?;
-        }
-    }
+    let (package, channel) = (arguments.package.as_deref(), arguments.channel.as_deref());
+    let packages = reader.list(&origin, package, channel).await;
+    let packages = packages.map_err(unread)?;
+    let value = json!({"schema": 1, "packages": packages});
+    arguments
+        .output
+        .value(&value, || match (packages.as_slice(), package, channel) {
+            ([only], Some(_), None) => of_package(only),
+            ([only], Some(_), Some(_)) => of_channel(&only.channels),
+            _ => of_catalog(&packages),
+        })?;
     Ok(Exit::Done)
-}
-
-fn packages(catalog: &mut Opened) -> Result<Vec<PackageSummary>, Failure> {
-    let names: Vec<String> = catalog.directory().packages.keys().cloned().collect();
-    let mut found = Vec::with_capacity(names.len());
-    for name in names {
-        found.extend(
-            catalog
-                .package(&name)
-                .map_err(unreadable)?
-                .as_ref()
-                .map(summary),
-        );
-    }
-    Ok(found)
-}
-
-fn package(catalog: &mut Opened, name: &str) -> Result<PackageSummary, Failure> {
-    if let Some(package) = catalog.package(name).map_err(unreadable)? {
-        return Ok(summary(&package));
-    }
-    let names: Vec<&str> = catalog
-        .directory()
-        .packages
-        .keys()
-        .map(String::as_str)
-        .collect();
-    let hint = match crate::yaml::suggest::nearest(name, &names) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => "list them by leaving `--package` out".to_owned(),
-    };
-    Err(Failure::precondition(
-        "NO_SUCH_PACKAGE",
-        format!("the catalog has no package `{name}`; {hint}"),
-    ))
-}
-
-pub(super) fn unreadable(error: PackError) -> Failure {
-    Failure::precondition("CATALOG_UNREADABLE", sentence(&error))
 }
 
 fn of_catalog(packages: &[PackageSummary]) -> String {

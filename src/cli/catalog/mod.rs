@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use crate::{
     cli::failure::{Exit, Failure},
     daemon::{self, Sides},
-    model::facts::Failure as Unread,
-    reconcile::catalogs::{Origin, Reader},
+    reconcile::{
+        LookError,
+        catalogs::{Origin, Reader},
+    },
     settings::{self, Settings},
 };
 
@@ -91,14 +93,16 @@ fn origin(text: &str) -> Result<Origin, Failure> {
     })
 }
 
-/// A catalog that could not be read.
-fn unread(failure: Unread) -> Failure {
-    match failure.transient {
-        true => Failure::new(
-            "CATALOG_UNAVAILABLE",
-            tonic::Code::Unavailable,
-            failure.reason,
-        ),
-        false => Failure::precondition("CATALOG_UNREADABLE", failure.reason),
+/// A catalog that could not be looked at.
+fn unread(error: LookError) -> Failure {
+    let message = error.to_string();
+    match error {
+        LookError::Unread(failure) if failure.transient => {
+            Failure::new("CATALOG_UNAVAILABLE", tonic::Code::Unavailable, message)
+        }
+        LookError::Unread(_) => Failure::precondition("CATALOG_UNREADABLE", message),
+        LookError::NoPackage(_) => Failure::precondition("PACKAGE_NOT_FOUND", message),
+        LookError::NoChannel(_) => Failure::precondition("CHANNEL_NOT_FOUND", message),
+        LookError::Unfit(_) => Failure::usage(message),
     }
 }

@@ -35,6 +35,8 @@ pub mod rebuild;
 
 pub mod wish;
 
+pub mod changes;
+
 #[cfg(test)]
 mod testing;
 

@@ -11,13 +11,15 @@ use super::select::Selected;
 use crate::model::{image::Digest, imageset::Operator};
 
 /// The version of the rules: what was found by others is found anew.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 
 /// The catalogs of an image set, and what is wanted of them. One question, since bundles of one may require bundles of another.
 #[derive(Debug, Clone)]
 pub struct Wish {
     /// What the answer is known by: the same catalogs, the same wishes.
     pub key: Digest,
+    /// What is wanted, whatever the catalogs are now.
+    pub filters: Digest,
     /// In the order written.
     pub catalogs: Vec<Wished>,
 }
@@ -34,22 +36,22 @@ pub struct Wished {
 impl Wish {
     /// Asks about catalogs.
     pub fn new(catalogs: Vec<Wished>) -> Self {
-        let plain: Vec<Wished> = catalogs
-            .iter()
-            .map(|wished| Wished {
-                // Where a catalog lands is none of the filter's business.
-                operator: Operator {
-                    target_catalog: None,
-                    target_tag: None,
-                    target_catalog_source_template: None,
-                    ..wished.operator.clone()
-                },
-                digest: wished.digest.clone(),
-            })
-            .collect();
-        let text = serde_json::to_vec(&(RULES, plain)).unwrap_or_default();
+        let plain = |wished: &Wished| Wished {
+            // Where a catalog lands is none of the filter's business.
+            operator: Operator {
+                target_catalog: None,
+                target_tag: None,
+                target_catalog_source_template: None,
+                ..wished.operator.clone()
+            },
+            digest: wished.digest.clone(),
+        };
+        let plain: Vec<Wished> = catalogs.iter().map(plain).collect();
+        let filters: Vec<&Operator> = plain.iter().map(|wished| &wished.operator).collect();
+        let digest = |value: Result<Vec<u8>, _>| Digest::of(&value.unwrap_or_default());
         Wish {
-            key: Digest::of(&text),
+            key: digest(serde_json::to_vec(&(RULES, &plain))),
+            filters: digest(serde_json::to_vec(&filters)),
             catalogs,
         }
     }
@@ -106,6 +108,8 @@ pub struct BundleImage {
 pub struct Built {
     /// Its manifest, or the index of its platforms.
     pub digest: Digest,
+    /// The manifests that no registry has yet, with that one.
+    pub manifests: Vec<Digest>,
     /// The blobs that no registry has yet.
     pub blobs: Vec<Digest>,
 }
@@ -137,5 +141,9 @@ mod tests {
         assert_ne!(one, wish(operator("r.io/x:1", None, true), b"1"));
         assert_ne!(one, wish(operator("r.io/x:1", None, false), b"2"));
         assert_ne!(one, wish(operator("r.io/y:1", None, false), b"1"));
+        let moved = wish(operator("r.io/x:1", None, false), b"2");
+        assert_eq!(one.filters, moved.filters);
+        let whole = wish(operator("r.io/x:1", None, true), b"1");
+        assert_ne!(one.filters, whole.filters);
     }
 }

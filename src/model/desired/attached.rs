@@ -222,6 +222,8 @@ mod tests {
             conditional_updates: false,
             copy_signatures,
             signatures_refresh: Duration::from_secs(3600),
+            catalog_reference: Default::default(),
+            catalog_poll: Duration::from_secs(1800),
         }
     }
 

@@ -2,9 +2,14 @@
 
 use super::{Builder, Kind, Root, Unresolved};
 use crate::model::{
-    catalog::wish::{Filtered, Wish, Wished},
+    catalog::{
+        changes::{self, Pulled},
+        filter::Why,
+        select::SelectedPackage,
+        wish::{Filtered, Wish, Wished},
+    },
     facts::{Cause, Need},
-    image::{Digest, Platform, Reference, Repository, Tag},
+    image::{Digest, Platform, Reference},
     imageset::{ImageSet, Operator},
     target,
 };
@@ -15,16 +20,9 @@ impl Builder<'_> {
         let mut catalogs = Vec::new();
         let before = self.needs.len();
         for operator in &set.operators {
-            let digest = match operator.catalog.parse::<Reference>() {
-                Ok(reference) => self.digest(&reference, &subject(operator)),
-                Err(_) => {
-                    self.on_disk(operator);
-                    None
-                }
-            };
             catalogs.push(Wished {
+                digest: self.catalog_digest(operator),
                 operator: operator.clone(),
-                digest,
             });
         }
         let none = catalogs.iter().all(|wished| wished.digest.is_none());
@@ -38,7 +36,9 @@ impl Builder<'_> {
         };
         for (wished, filtered) in wish.catalogs.iter().zip(answer.iter()) {
             match (filtered, &wished.digest) {
-                (Ok(filtered), Some(digest)) => self.catalog(&wished.operator, digest, filtered),
+                (Ok(filtered), Some(digest)) => {
+                    self.catalog(&wished.operator, digest, filtered, &wish.filters);
+                }
                 (Err(failure), Some(_)) => self.failed(&subject(&wished.operator), failure),
                 // That it could not be found out is said already.
                 (_, None) => {}
@@ -46,24 +46,47 @@ impl Builder<'_> {
         }
     }
 
-    fn on_disk(&mut self, operator: &Operator) {
-        let sentence = format!(
-            "`mirror.operators` is mirrored without `{}`: this version mirrors catalogs from registries only (`imagesetd catalog` reads \
-             those on disk); the rest of the image set is",
-            operator.catalog
-        );
-        let stanza = "mirror.operators".to_owned();
-        self.desired.unsupported.push((stanza, sentence));
+    /// What a catalog is now.
+    fn catalog_digest(&mut self, operator: &Operator) -> Option<Digest> {
+        let subject = subject(operator);
+        let Some(folder) = layout(operator) else {
+            return match operator.catalog.parse::<Reference>() {
+                Ok(reference) => self.digest(&reference, &subject),
+                Err(error) => {
+                    self.unresolved(subject, error.to_string(), false);
+                    None
+                }
+            };
+        };
+        match self.facts.layouts.get(folder) {
+            None => {
+                self.needs.insert(Need::Layout(folder.to_owned()));
+                None
+            }
+            Some(Err(failure)) => {
+                self.failed(&subject, failure);
+                None
+            }
+            Some(Ok(digest)) => {
+                let (catalog, digest) = (operator.catalog.clone(), digest.clone());
+                self.desired.pins.insert(catalog, digest.to_string());
+                Some(digest)
+            }
+        }
     }
 
     /// Wants a catalog, and the images of the bundles that are kept of it.
-    fn catalog(&mut self, operator: &Operator, digest: &Digest, filtered: &Filtered) {
+    fn catalog(
+        &mut self,
+        operator: &Operator,
+        digest: &Digest,
+        filtered: &Filtered,
+        filters: &Digest,
+    ) {
         let subject = subject(operator);
-        if operator.target_catalog_source_template.is_some() {
-            self.desired.warnings.push(format!(
-                "{}: `targetCatalogSourceTemplate` is not used by this version; its CatalogSource says what is needed and no more",
-                operator.catalog
-            ));
+        if let Some(template) = &operator.target_catalog_source_template {
+            let templates = &mut self.desired.templates;
+            templates.insert(subject.clone(), template.clone());
         }
         let selected = &filtered.selected;
         for (package, problem) in &selected.problems {
@@ -87,16 +110,38 @@ impl Builder<'_> {
         for (name, package) in &selected.packages {
             // What heads were before is known by these, and a plan tells what they become.
             let heads = package.channels.iter().map(|(channel, part)| {
-                let pin = format!("{subject}, package {name}, channel {channel}");
+                let pin = changes::pin(&operator.catalog, name, channel);
                 (pin, part.head.clone())
             });
             self.desired.pins.extend(heads);
+            self.pulled(operator, name, package);
         }
         for image in &filtered.images {
             self.bundle_image(&subject, &image.image, &image.bundle, &operator.platforms);
         }
         if !selected.packages.is_empty() {
-            self.catalog_image(operator, digest, filtered);
+            self.catalog_image(operator, digest, filtered, filters);
+        }
+    }
+
+    /// Tells which bundles are there since others require them.
+    fn pulled(&mut self, operator: &Operator, name: &str, package: &SelectedPackage) {
+        for (bundle, kept) in &package.bundles {
+            let Why::Dependency {
+                bundle: by,
+                requires,
+                ..
+            } = &kept.why
+            else {
+                continue;
+            };
+            self.desired.pulled.push(Pulled {
+                catalog: operator.catalog.clone(),
+                package: name.to_owned(),
+                bundle: bundle.clone(),
+                by: by.clone(),
+                requires: requires.clone(),
+            });
         }
     }
 
@@ -123,46 +168,84 @@ impl Builder<'_> {
             (None, _) => target::digest_tag(&digest),
         };
         let path = reference.repository.path().to_owned();
-        let root = root(&reference, digest, tag, unit, entry);
+        let root = Root {
+            source: reference.repository,
+            digest,
+            tag,
+            asked_tag: reference.tag.filter(|_| reference.digest.is_none()),
+            unit,
+            entry: entry.to_owned(),
+        };
         let content = (root.source.clone(), root.digest.clone());
         let place = (path.as_str(), root.tag.clone());
         self.want(&root, Kind::Bundle, content, place, platforms);
     }
 
     /// Wants the catalog itself: as it was built, or as it is.
-    fn catalog_image(&mut self, operator: &Operator, digest: &Digest, filtered: &Filtered) {
-        let Ok(reference) = operator.catalog.parse::<Reference>() else {
-            return;
+    fn catalog_image(
+        &mut self,
+        operator: &Operator,
+        digest: &Digest,
+        filtered: &Filtered,
+        filters: &Digest,
+    ) {
+        let subject = subject(operator);
+        let source = match source(operator) {
+            Ok(source) => source,
+            Err(why) => return self.unresolved(subject, why, false),
         };
         let (kind, digest, platforms) = match &filtered.built {
+            Some(built) if filtered.selected.original => {
+                let platforms = operator.platforms.as_slice();
+                (Kind::FilteredCatalog, built.digest.clone(), platforms)
+            }
             Some(built) => (Kind::FilteredCatalog, built.digest.clone(), &[][..]),
             None => (Kind::Catalog, digest.clone(), operator.platforms.as_slice()),
         };
-        let tag = operator
-            .target_tag
-            .clone()
-            .or_else(|| reference.tag.clone());
+        let tag = operator.target_tag.clone().or(source.tag.clone());
         let tag = tag.unwrap_or_else(|| target::digest_tag(&digest));
         let path = operator.target_catalog.clone();
-        let path = path.unwrap_or_else(|| reference.repository.path().to_owned());
-        let subject = subject(operator);
-        let root = root(&reference, digest, tag, subject.clone(), &subject);
+        let path = path.unwrap_or_else(|| source.repository.path().to_owned());
+        let is_on_disk = layout(operator).is_some();
+        let root = Root {
+            source: source.repository,
+            digest,
+            tag,
+            asked_tag: source
+                .tag
+                .filter(|_| source.digest.is_none() && !is_on_disk),
+            unit: subject.clone(),
+            // Two image sets may ask one catalog for different things: that is told by this.
+            entry: format!("{subject}, filter {}", &filters.hex()[..8]),
+        };
         let content = (root.source.clone(), root.digest.clone());
         let place = (path.as_str(), root.tag.clone());
         self.want(&root, kind, content, place, platforms);
     }
 }
 
-fn root(reference: &Reference, digest: Digest, tag: Tag, unit: String, entry: &str) -> Root {
-    let source: Repository = reference.repository.clone();
-    let asked_tag = reference.tag.clone().filter(|_| reference.digest.is_none());
-    Root {
-        source,
-        digest,
-        tag,
-        asked_tag,
-        unit,
-        entry: entry.to_owned(),
+/// The folder of a catalog that is on disk.
+fn layout(operator: &Operator) -> Option<&str> {
+    operator.catalog.strip_prefix("oci://")
+}
+
+/// Where a catalog comes from. One on disk is called `localhost/FOLDER:latest`; whatever is copied of it is at hand.
+fn source(operator: &Operator) -> Result<Reference, String> {
+    let Some(folder) = layout(operator) else {
+        return operator
+            .catalog
+            .parse()
+            .map_err(|error: crate::model::image::NameError| error.to_string());
+    };
+    let name = folder.trim_end_matches('/').rsplit('/').next();
+    let name = name.unwrap_or_default();
+    let of = |name: &str| format!("localhost/{name}:latest").parse::<Reference>();
+    match (of(name), &operator.target_catalog) {
+        (Ok(reference), _) => Ok(reference),
+        (Err(_), Some(path)) => of(path).map_err(|error| error.to_string()),
+        (Err(_), None) => Err(format!(
+            "the folder's name `{name}` is none that a repository can have; write `targetCatalog`"
+        )),
     }
 }
 
@@ -178,7 +261,7 @@ mod tests {
     use super::*;
     use crate::model::{
         catalog::{
-            select::{Selected, SelectedPackage, Unsatisfied},
+            select::{Selected, SelectedBundle, Unsatisfied},
             wish::{Built, BundleImage},
         },
         desired::{Desired, build, tests::policy},
@@ -218,6 +301,10 @@ mod tests {
                                 let digest = Digest::of(reference.to_string().as_bytes());
                                 Fact::Tag(reference, Ok(digest))
                             }
+                            Need::Layout(folder) => {
+                                let digest = Digest::of(folder.as_bytes());
+                                Fact::Layout(folder, Ok(digest))
+                            }
                             Need::Catalogs(wish) => {
                                 Fact::Catalogs(wish.key, Arc::new(answers.to_vec()))
                             }
@@ -244,6 +331,7 @@ mod tests {
                 .collect(),
             built: Some(Built {
                 digest: Digest::of(b"built"),
+                manifests: vec![],
                 blobs: vec![],
             }),
         }
@@ -303,6 +391,59 @@ mod tests {
         };
         let found = desired(&set(vec![operator(&by_digest)]), &[Ok(original)]);
         assert!(shown(&found)[0].starts_with(&format!("Catalog {by_digest} -> ")));
+    }
+
+    #[test]
+    fn a_catalog_on_disk_lands_under_its_folders_name() {
+        let at = |catalog: &str, target: Option<&str>| {
+            let mut operator = operator(catalog);
+            operator.target_catalog = target.map(str::to_owned);
+            desired(&set(vec![operator]), &[Ok(filtered(&[]))])
+        };
+        let built = Digest::of(b"built");
+        let found = at("oci:///srv/my-index", None);
+        assert_eq!(
+            shown(&found),
+            [format!(
+                "FilteredCatalog localhost/my-index@{built} -> m.lan:5000/ocp/my-index:latest"
+            )]
+        );
+        assert_eq!(
+            found.pins["oci:///srv/my-index"],
+            Digest::of(b"/srv/my-index").to_string()
+        );
+        let found = at("oci:///srv/My Index", Some("team/index"));
+        assert!(shown(&found)[0].ends_with(" -> m.lan:5000/ocp/team/index:latest"));
+        let found = at("oci:///srv/My Index", None);
+        assert_eq!(
+            found.unresolved[0].reason,
+            "the folder's name `My Index` is none that a repository can have; write `targetCatalog`"
+        );
+    }
+
+    #[test]
+    fn what_is_required_is_told_with_what_requires_it() {
+        let mut answer = filtered(&[]);
+        let package = answer.selected.packages.get_mut("foo").unwrap();
+        let why = Why::Dependency {
+            package: "bar".into(),
+            bundle: "bar.v2".into(),
+            requires: "foo <2.0.0".into(),
+        };
+        let kept = SelectedBundle {
+            version: "1.0.0".into(),
+            why,
+        };
+        package.bundles = BTreeMap::from([("foo.v1".to_owned(), kept)]);
+        let found = desired(&set(vec![operator("r.io/c:1")]), &[Ok(answer)]);
+        let pulled = Pulled {
+            catalog: "r.io/c:1".into(),
+            package: "foo".into(),
+            bundle: "foo.v1".into(),
+            by: "bar.v2".into(),
+            requires: "foo <2.0.0".into(),
+        };
+        assert_eq!(found.pulled, [pulled]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use intake::{Intake, IntakeError};
 pub use layout::Layout;
 
-use super::{Keeper, archive, blob, failure};
+use super::{KeepOne, Keeper, archive, blob, failure};
 use crate::{
     model::{
         facts::Failure,
@@ -89,6 +89,35 @@ impl Place<'_> {
             }
             Place::Layout(layout) => layout.blob(blob, work).await,
         }
+    }
+
+    /// Hands a blob's bytes over to who keeps them.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had, or not be kept.
+    pub async fn hand_over(
+        &self,
+        blob: &Descriptor,
+        mut keep: Box<dyn KeepOne>,
+    ) -> Result<(), Failure> {
+        let read = self.blob(blob, move |mut bytes| {
+            let mut piece = vec![0; 128 << 10];
+            loop {
+                let length = match bytes.read(&mut piece)? {
+                    0 => break,
+                    length => length,
+                };
+                if !keep.write(&piece[..length]) {
+                    return Err(std::io::Error::other("it could not be written"));
+                }
+            }
+            keep.finish();
+            Ok(())
+        });
+        read.await?.map_err(|error| {
+            Failure::lasting(format!("keeping {} of {self}: {error}", blob.digest))
+        })
     }
 }
 
