@@ -13,11 +13,7 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 ARGS ?=
 
 .NOTPARALLEL:
-<<<<<<< HEAD
-.PHONY: ansible help build demo bench test check deps format lint proto tree docs tests
-=======
-.PHONY: help build demo bench test test-opm check deps format lint proto tree docs tests
->>>>>>> catalog-next
+.PHONY: ansible help build demo bench test test-opm check deps format lint proto tree docs tests
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
