@@ -4,6 +4,8 @@
 
 pub mod apply;
 
+pub mod catalog;
+
 pub mod cluster;
 
 pub mod connect;
@@ -97,10 +99,12 @@ pub enum Verb {
     Resources(resources::Arguments),
     /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
     Cluster(cluster::Arguments),
-    /// Checks image set files without a daemon or a network: all problems of all files at once
+    /// Checks image set files, all problems of all files at once; without a daemon or a network, or those that the daemon watches
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
+    /// Looks at operator catalogs, and at what an image set keeps of them
+    Catalog(catalog::Arguments),
     /// Makes bearer tokens, with which clients say who they are
     Token(token::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
@@ -140,8 +144,9 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
-        Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
+        Verb::Catalog(arguments) => catalog::run(arguments).await,
         Verb::Token(arguments) => token::run(arguments),
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, command()),
@@ -268,7 +273,10 @@ mod tests {
             "resources list",
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
+            "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
+            "catalog list r.io/x:1 --package p --channel c -o json",
+            "catalog filter -c a.yaml --catalog /srv/catalog --state /s -o fbc",
             "token new ci --rights plan --add-to /etc/imagesetd/tokens --write-to ci.token",
             "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
             "completions bash",
@@ -296,11 +304,14 @@ mod tests {
         let lines = [
             "",
             "status --timeout 2h",
+            "validate",
+            "validate a.yaml --watched",
             "apply x --detach --timeout 2h",
             "plan --token secret",
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
+            "catalog list r.io/x:1 --channel c",
             "cluster explain quay.io/a/b:1",
             "cluster coverage a.yaml",
             "cluster coverage a.yaml --live --rules b.yaml",
@@ -353,9 +364,7 @@ mod tests {
             verb.render_long_help().to_string()
         };
         assert!(help("status").contains("--endpoint"));
-        assert!(
-            !help("validate").contains("Connection") && !help("validate").contains("--endpoint")
-        );
+        assert!(!help("token").contains("--endpoint"));
     }
 
     #[test]

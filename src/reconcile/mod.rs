@@ -13,13 +13,19 @@ mod answers;
 
 mod attached;
 
+pub mod catalogs;
+
 mod documents;
 
 mod explaining;
 
 mod keeper;
 
+mod looking;
+
 mod lookup;
+
+mod operators;
 
 mod outcome;
 
@@ -39,6 +45,8 @@ mod status;
 
 mod tidy;
 
+mod told;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
@@ -53,6 +61,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
+pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -72,6 +81,9 @@ use crate::{
     settings::Settings,
     store::{self, Store},
 };
+
+/// How many callers look at catalogs at once.
+const LOOKING: usize = 2;
 
 /// Why something that was asked for is not done.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +170,9 @@ pub enum Error {
     /// What was asked for does not fit.
     #[error("{0}")]
     Unfit(String),
+    /// A catalog cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The daemon is being stopped.
     #[error("the daemon is being stopped; ask again when it is back")]
     Stopping,
@@ -195,6 +210,7 @@ impl Error {
             Error::Store(_) => "StateUnavailable",
             Error::Output(_) => "OutputUnavailable",
             Error::Unfit(_) => "Unfit",
+            Error::Look(_) => "CatalogUnavailable",
             Error::Stopping => "Stopping",
             Error::Task(_) => "Internal",
         }
@@ -237,6 +253,9 @@ struct Inner {
     resolver: Resolver,
     /// The plan whose steps were read last.
     last_read: Mutex<Option<Arc<crate::model::record::PlanRecord>>>,
+    catalogs: catalogs::Reader,
+    /// Who looks at catalogs takes turns: each may read one that is large.
+    looking: tokio::sync::Semaphore,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -264,6 +283,8 @@ impl Handle {
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
+        let catalogs = catalogs::Reader::new(parts.source.clone(), Some(&parts.settings.state))?
+            .keeping(keeper.clone());
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(
             parts.source.clone(),
@@ -280,6 +301,8 @@ impl Handle {
             uploads: copy::Uploads::default(),
             resolver,
             last_read: Mutex::default(),
+            catalogs,
+            looking: tokio::sync::Semaphore::new(LOOKING),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

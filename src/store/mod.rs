@@ -5,6 +5,8 @@
 
 mod attached;
 
+mod catalogs;
+
 mod kept;
 
 mod records;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 pub use attached::Looked;
+pub use catalogs::Catalogs;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{
@@ -28,6 +31,9 @@ use crate::model::{
 
 /// The format of the database; another one is refused rather than guessed at.
 const FORMAT: &str = "1";
+
+/// Bytes of the database that are kept in memory. What is asked often is in memory anyway, in other shapes.
+const CACHE: usize = 8 << 20;
 
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 const BLOBS: TableDefinition<&str, ()> = TableDefinition::new("landed_blobs");
@@ -128,7 +134,8 @@ impl Store {
         })?;
         let file = folder.join("state.redb");
         let shown = file.display().to_string();
-        let db = Database::create(&file).map_err(|error| match error {
+        let created = Database::builder().set_cache_size(CACHE).create(&file);
+        let db = created.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse {
                 folder: name.clone(),
             },
