@@ -48,6 +48,10 @@ pub mod impact;
 
 pub mod forecast;
 
+pub mod hold;
+
+pub mod snapshot;
+
 pub mod objects;
 
 pub mod check;

@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 16] = [
+const RPCS: [&str; 18] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -30,6 +30,8 @@ const RPCS: [&str; 16] = [
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",
+    "PublishResources",
+    "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
     "WatchRun",

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 16] = [
+const RPCS: [&str; 18] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -17,6 +17,8 @@ const RPCS: [&str; 16] = [
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",
+    "PublishResources",
+    "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
     "WatchRun",
