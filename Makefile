@@ -13,7 +13,7 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: help build demo bench test check deps format lint proto tree docs tests
+.PHONY: ansible help build demo bench test check deps format lint proto tree docs tests
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ demo: ## Mirror two releases between small registries on this machine (ARGS=--ex
 check: format lint ## Format, lints, unit tests: what to run before every commit
 	cargo test --locked --lib --test architecture
 
-test: deps format lint proto tree docs tests ## Everything, on a fresh Debian or Ubuntu too: installs what it needs first
+test: deps format lint proto tree docs ansible tests ## Everything, on a fresh Debian or Ubuntu too: installs what it needs first
 
 deps: ## Install what the tests need (root or sudo): registries, skopeo, grpcurl, buf, Rust
 	@.ci/deps
@@ -57,6 +57,9 @@ bench: ## Compare with the copiers that are installed: requests, time, memory (A
 
 docs: ## Build the developers' documentation, broken links are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+ansible: ## Check the Ansible collection: sanity, units, lint, documentation (needs `make deps`)
+	@.ci/ansible
 
 # Last in `test`, so that what ran is what one sees. The closing line adds up the summaries of all test binaries. A test that finds
 # nothing to look at (real data, for instance, which IMAGESETD_REAL_DATA names the folder of) passes and says so in the file

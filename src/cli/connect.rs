@@ -180,6 +180,13 @@ impl Connection {
 
     fn unreachable(&self, error: &tonic::transport::Error) -> Failure {
         let cause = causes(error);
+        if let Some((reason, remedy)) = certificate_trouble(error) {
+            return Failure::new(
+                reason,
+                Code::Unavailable,
+                format!("{}: {cause}; {remedy}", self.endpoint),
+            );
+        }
         match io_kind(error) {
             Some(ErrorKind::PermissionDenied) => Failure::new(
                 "SOCKET_PERMISSION",
@@ -209,10 +216,37 @@ fn environment<T: From<String>>(name: &str) -> Option<T> {
 
 /// Finds the kind of the I/O error that is behind an error, if there is one.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    io_errors(error).map(std::io::Error::kind).last()
+}
+
+fn io_errors<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a std::io::Error> {
     std::iter::successors(Some(error), |error| error.source())
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind)
-        .last()
+}
+
+/// Says what to do where the daemon's certificate was refused: its stable word, and the remedy.
+fn certificate_trouble(
+    error: &(dyn std::error::Error + 'static),
+) -> Option<(&'static str, &'static str)> {
+    use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+    let refused = io_errors(error)
+        .filter_map(|error| error.get_ref()?.downcast_ref::<rustls::Error>())
+        .find_map(|error| match error {
+            rustls::Error::InvalidCertificate(refused) => Some(refused),
+            _ => None,
+        })?;
+    Some(match refused {
+        NotValidForName | NotValidForNameContext { .. } => (
+            "CERTIFICATE_NAME",
+            "the daemon's certificate is for other names; --server-name says which one is meant",
+        ),
+        _ => (
+            "CERTIFICATE_UNTRUSTED",
+            "the daemon's certificate is not trusted; --ca-file names the authority that signed it",
+        ),
+    })
 }
 
 fn is_loopback(url: &str) -> bool {

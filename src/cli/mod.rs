@@ -97,7 +97,7 @@ pub enum Verb {
     Resources(resources::Arguments),
     /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
     Cluster(cluster::Arguments),
-    /// Checks image set files without a daemon or a network: all problems of all files at once
+    /// Checks image set files, all problems of all files at once; without a daemon or a network, or those that the daemon watches
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
@@ -140,7 +140,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
-        Verb::Validate(arguments) => validate::run(&arguments),
+        Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Token(arguments) => token::run(arguments),
         Verb::Version(arguments) => version::run(arguments).await,
@@ -268,6 +268,7 @@ mod tests {
             "resources list",
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
+            "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
             "token new ci --rights plan --add-to /etc/imagesetd/tokens --write-to ci.token",
             "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
@@ -301,6 +302,8 @@ mod tests {
         let lines = [
             "",
             "status --timeout 2h",
+            "validate",
+            "validate a.yaml --watched",
             "apply x --detach --timeout 2h",
             "plan --token secret",
             "resources retire prod/ocp --dry-run --yes",
@@ -361,9 +364,7 @@ mod tests {
             verb.render_long_help().to_string()
         };
         assert!(help("status").contains("--endpoint"));
-        assert!(
-            !help("validate").contains("Connection") && !help("validate").contains("--endpoint")
-        );
+        assert!(!help("token").contains("--endpoint"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `imagesetd validate`: the check of image set files, offline, for a pull request's CI.
+//! `imagesetd validate`: the check of image set files, offline, for a pull request's CI; or of those that the daemon watches.
 
 use std::path::PathBuf;
 
 use crate::{
     cli::{
+        connect::Connection,
         failure::{Exit, Failure},
         files,
         output::Output,
@@ -11,7 +12,7 @@ use crate::{
     },
     grpc::{
         convert::{image_set, problem},
-        v1::ValidateImageSetsResponse,
+        v1::{ValidateImageSetsRequest, ValidateImageSetsResponse},
     },
     model::imageset::{self, Severity, SourceFile},
 };
@@ -20,24 +21,39 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// ImageSetConfiguration files, or folders of them
-    #[arg(value_name = "FILE|DIR", required = true)]
+    #[arg(value_name = "FILE|DIR", required_unless_present = "watched")]
     paths: Vec<PathBuf>,
+    /// Have the daemon check the directory that it watches
+    #[arg(long, conflicts_with = "paths")]
+    watched: bool,
     /// Form of the answer
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Runs the verb.
-pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let given = files::read(&arguments.paths)?;
-    let sources: Vec<SourceFile> = given.into_iter().map(source).collect();
-    let answer = answer(&sources);
+pub async fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let answer = match arguments.watched {
+        true => watched(&arguments.connection).await?,
+        false => {
+            let given = files::read(&arguments.paths)?;
+            answer(&given.into_iter().map(source).collect::<Vec<_>>())
+        }
+    };
     arguments.output.answer(&answer, answer_text)?;
     Ok(if answer.valid {
         Exit::Done
     } else {
         Exit::Precondition
     })
+}
+
+async fn watched(connection: &Connection) -> Result<ValidateImageSetsResponse, Failure> {
+    let mut client = connection.connect().await?;
+    let request = ValidateImageSetsRequest::default();
+    Ok(client.validate_image_sets(request).await?.into_inner())
 }
 
 fn source(file: files::Given) -> SourceFile {

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub(crate) struct Site {
     pub(crate) upstream: Registry,
     pub(crate) mirror: Registry,
     /// The upstream behind a door that holds blobs back.
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) tcp: String,
     pub(crate) updates: UpdateServer,
     _runtime: tokio::runtime::Runtime,
@@ -80,7 +81,7 @@ impl Site {
             (channel == "stable-4.16" && arch == "amd64").then(|| graph.clone())
         };
         let updates = runtime.block_on(UpdateServer::start(answer)).unwrap();
-        let gate = Gate::before(upstream.address());
+        let gate = Arc::new(Gate::before(upstream.address()));
         let site = Site {
             folder,
             upstream,
