@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use crate::{
     cluster::{
-        document::Document,
+        Kind,
+        document::{Document, Rule},
         forecast::{self, Forecast},
         node::Node,
-        objects::{File, Objects},
+        objects::{Entry, Form, MirrorSet, Objects, Spot},
     },
     model::{imageset::SetName, policy},
 };
@@ -60,7 +61,11 @@ impl Picture {
     }
 
     /// Says what `after` does to the cluster beyond `before`, which it is taken to have.
-    pub fn step(&self, before: &[Document], after: &[Document]) -> Forecast {
+    pub fn step<'a>(
+        &self,
+        before: impl IntoIterator<Item = &'a Document>,
+        after: impl IntoIterator<Item = &'a Document>,
+    ) -> Forecast {
         let (before, after) = (self.taken_of(before), self.taken_of(after));
         if before == after {
             return Forecast::default();
@@ -75,21 +80,40 @@ impl Picture {
         }
     }
 
-    fn taken_of<'a>(&self, documents: &'a [Document]) -> Vec<&'a Document> {
-        let documents = documents.iter();
+    fn taken_of<'a>(&self, documents: impl IntoIterator<Item = &'a Document>) -> Vec<&'a Document> {
+        let documents = documents.into_iter();
         documents.filter(|d| self.takes(&d.set)).collect()
     }
 }
 
+/// Returns documents of ours as a cluster has them, once they are applied.
 fn objects(documents: &[&Document]) -> Objects {
-    let files: Vec<File> = documents
-        .iter()
-        .map(|document| File {
-            name: document.file_name.clone(),
-            bytes: document.text.clone().into_bytes(),
-        })
-        .collect();
-    Objects::read(&files)
+    let set = |document: &&Document| {
+        let spot = Spot {
+            file: document.file_name.as_str().into(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+        };
+        let entry = |rule: &Rule| Entry {
+            spot: spot.clone(),
+            rule: Some(rule.clone()),
+        };
+        MirrorSet {
+            form: match document.kind {
+                Kind::Digest => Form::Idms,
+                Kind::Tag => Form::Itms,
+            },
+            name: document.name.clone(),
+            image_set: Some(document.set.0.clone()),
+            entries: document.rules.iter().map(entry).collect(),
+            spot,
+        }
+    };
+    Objects {
+        sets: documents.iter().map(set).collect(),
+        ..Objects::default()
+    }
 }
 
 /// Returns the documents as they may be written now, and those of `rendered` that wait.
@@ -103,12 +127,11 @@ pub fn sift(
     pictures: &[Picture],
     waits: impl Fn(&SetName) -> bool,
 ) -> (Vec<Document>, Vec<Held>) {
-    let by_file = |documents: &[Document]| -> BTreeMap<String, Document> {
-        let documents = documents.iter().cloned();
-        documents.map(|d| (d.file_name.clone(), d)).collect()
-    };
     let was = by_file(published);
-    let same = |d: &Document| was.get(&d.file_name).is_some_and(|old| old.text == d.text);
+    let same = |d: &Document| {
+        was.get(d.file_name.as_str())
+            .is_some_and(|old| old.text == d.text)
+    };
     let changed = rendered.iter().filter(|d| !same(d));
     let (waiting, free): (Vec<&Document>, Vec<&Document>) = changed.partition(|d| waits(&d.set));
     if waiting.is_empty() {
@@ -117,22 +140,22 @@ pub fn sift(
     // What is published and not rendered any more is taken away on purpose.
     let mut accepted = by_file(rendered);
     for document in &waiting {
-        match was.get(&document.file_name) {
-            Some(old) => accepted.insert(document.file_name.clone(), old.clone()),
-            None => accepted.remove(&document.file_name),
+        let file = document.file_name.as_str();
+        match was.get(file) {
+            Some(old) => accepted.insert(file, old),
+            None => accepted.remove(file),
         };
     }
-    let list = |map: &BTreeMap<String, Document>| map.values().cloned().collect::<Vec<_>>();
     let mut held = Vec::new();
     for document in waiting {
         let mut with = accepted.clone();
-        with.insert(document.file_name.clone(), document.clone());
-        match disturbs(&document.set, &list(&accepted), &list(&with), pictures) {
+        with.insert(&document.file_name, document);
+        match disturbs(&document.set, &accepted, &with, pictures) {
             None => accepted = with,
             Some(why) => held.push(held_back(document, why)),
         }
     }
-    let accepted = list(&accepted);
+    let accepted: Vec<Document> = accepted.into_values().cloned().collect();
     let whole = |documents: &[Document]| Node::of(documents).is_ok();
     if !whole(&accepted) && whole(published) {
         let together = "it belongs together with another document that waits";
@@ -141,6 +164,14 @@ pub fn sift(
         return (published.to_vec(), held);
     }
     (accepted, held)
+}
+
+/// Documents by their files.
+type ByFile<'a> = BTreeMap<&'a str, &'a Document>;
+
+fn by_file(documents: &[Document]) -> ByFile<'_> {
+    let documents = documents.iter();
+    documents.map(|d| (d.file_name.as_str(), d)).collect()
 }
 
 fn held_back(document: &Document, why: String) -> Held {
@@ -156,18 +187,19 @@ fn held_back(document: &Document, why: String) -> Held {
 /// Says why nodes would be disturbed; nothing where they would not.
 fn disturbs(
     set: &SetName,
-    before: &[Document],
-    after: &[Document],
+    before: &ByFile<'_>,
+    after: &ByFile<'_>,
     pictures: &[Picture],
 ) -> Option<String> {
     let mut known = pictures.iter().filter(|p| p.takes(set)).peekable();
     if known.peek().is_none() {
-        let all = |documents: &[Document]| objects(&documents.iter().collect::<Vec<_>>());
+        let all =
+            |documents: &ByFile<'_>| objects(&documents.values().copied().collect::<Vec<_>>());
         let forecast = forecast::of_objects(&all(before), &all(after), None);
         return forecast.drain.then(|| said(&forecast));
     }
     known.find_map(|picture| {
-        let forecast = picture.step(before, after);
+        let forecast = picture.step(before.values().copied(), after.values().copied());
         let said = || format!("on {}, {}", picture.cluster, said(&forecast));
         forecast.drain.then(said)
     })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    cluster::{Kind, Purpose, document::Rule},
+    cluster::{Purpose, objects::File},
     model::policy::MirrorSourcePolicy,
 };
 
