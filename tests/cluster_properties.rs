@@ -118,9 +118,12 @@ fn config() -> ProptestConfig {
     }
 }
 
-fn any_objects() -> impl Strategy<Value = (Vec<(usize, Drawn)>, Vec<(usize, Drawn)>)> {
+/// Objects with their numbers, which give them names.
+type Numbered = Vec<(usize, Drawn)>;
+
+fn any_objects() -> impl Strategy<Value = (Numbered, Numbered)> {
     prop::collection::vec(any_object(), 1..5).prop_flat_map(|drawn| {
-        let drawn: Vec<(usize, Drawn)> = drawn.into_iter().enumerate().collect();
+        let drawn: Numbered = drawn.into_iter().enumerate().collect();
         (Just(drawn.clone()), Just(drawn).prop_shuffle())
     })
 }

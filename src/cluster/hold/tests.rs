@@ -45,13 +45,19 @@ fn picture(cluster: &str, image_sets: &[&str], objects: Result<&str, &str>) -> P
     }
 }
 
-/// Names of what is written and of what waits, with why.
+/// What is written, with the number of its rules.
+type Written = Vec<(String, usize)>;
+
+/// What waits, with why.
+type Waits = Vec<(String, String)>;
+
+/// What is written and what waits.
 fn sifted(
     published: &[Document],
     rendered: &[Document],
     pictures: &[Picture],
     waiting: &[&str],
-) -> (Vec<(String, usize)>, Vec<(String, String)>) {
+) -> (Written, Waits) {
     let waits = |set: &SetName| waiting.contains(&set.0.as_str());
     let (written, held) = sift(published, rendered, pictures, waits);
     let written = written.into_iter().map(|d| (d.file_name, d.rules.len()));
@@ -144,7 +150,7 @@ fn clusters_that_take_the_documents_decide() {
             .pop()
             .map(|(_, w)| w)
     };
-    assert_eq!(reason(&[calm.clone()]), None);
+    assert_eq!(reason(std::slice::from_ref(&calm)), None);
     assert_eq!(reason(&[calm.clone(), other]), None);
     assert_eq!(
         reason(&[calm.clone(), plain]).as_deref(),
@@ -172,7 +178,10 @@ fn what_is_published_counts_as_applied_when_the_picture_is_older() {
         digests("a", &["q.io/d m.lan/d"]),
     ];
     let old = picture("old", &["a"], Ok("{}"));
-    assert_eq!(sifted(&published, &rendered, &[old.clone()], ALL).1, []);
+    assert_eq!(
+        sifted(&published, &rendered, std::slice::from_ref(&old), ALL).1,
+        []
+    );
     // Against the cluster as it is in the picture, both are new.
     assert_eq!(old.forecast(&published, &rendered).word(), "drain");
 }
