@@ -63,6 +63,8 @@ fn policy() -> Policy {
         signatures_refresh: Duration::from_secs(24 * 3600),
         hold_documents: HoldDocuments::Never,
         windows: Vec::new(),
+        catalog_reference: Default::default(),
+        catalog_poll: Duration::from_secs(1800),
     }
 }
 

@@ -49,6 +49,8 @@ pub const RPCS: &[Rpc] = &[
     with_files("PutClusterSnapshot", Right::Apply),
     rpc("ExplainImage", Right::Read),
     with_files("GetInstallConfig", Right::Read),
+    rpc("ListCatalog", Right::Plan),
+    with_files("FilterCatalog", Right::Plan),
 ];
 
 impl Rpc {

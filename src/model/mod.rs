@@ -24,6 +24,8 @@ pub mod openpgp;
 
 pub mod release;
 
+pub mod catalog;
+
 pub mod facts;
 
 pub mod desired;

@@ -138,6 +138,17 @@ pub struct SourcePolicy {
     pub policy: MirrorSourcePolicy,
 }
 
+/// How clusters refer to operator catalogs in the mirror.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatalogReference {
+    /// By digest: a catalog changes in a cluster when its document is applied.
+    #[default]
+    Digest,
+    /// By tag: a cluster looks at the tag now and then, and a catalog changes when it lands.
+    Tag,
+}
+
 /// What holds for one image set, after defaults and overrides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -165,6 +176,10 @@ pub struct Policy {
     pub hold_documents: HoldDocuments,
     /// When documents that are held back may be written by themselves.
     pub windows: Vec<Window>,
+    /// How clusters refer to operator catalogs in the mirror.
+    pub catalog_reference: CatalogReference,
+    /// How often clusters look at the tag of a catalog, where they refer to it by tag.
+    pub catalog_poll: Duration,
 }
 
 /// Whether `text` is what `pattern` stands for: `*` is any text without `/`, `**` any text, all else itself.

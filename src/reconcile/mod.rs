@@ -13,6 +13,8 @@ mod answers;
 
 mod attached;
 
+pub mod catalogs;
+
 mod clusters;
 
 mod documents;
@@ -23,7 +25,11 @@ mod holding;
 
 mod keeper;
 
+mod looking;
+
 mod lookup;
+
+mod operators;
 
 mod outcome;
 
@@ -43,6 +49,8 @@ mod status;
 
 mod tidy;
 
+mod told;
+
 mod updates;
 
 use std::{
@@ -59,6 +67,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, Pictured, PlanView, Planned, ReleaseUpdate, Released,
     ResourceView, Retired, RunEvent, Unplanned, Validated,
 };
+pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -78,6 +87,9 @@ use crate::{
     settings::Settings,
     store::{self, Store},
 };
+
+/// How many callers look at catalogs at once.
+const LOOKING: usize = 2;
 
 /// Why something that was asked for is not done.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +194,9 @@ pub enum Error {
     /// What was asked for does not fit.
     #[error("{0}")]
     Unfit(String),
+    /// A catalog cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The daemon is being stopped.
     #[error("the daemon is being stopped; ask again when it is back")]
     Stopping,
@@ -221,6 +236,7 @@ impl Error {
             Error::Store(_) => "StateUnavailable",
             Error::Output(_) => "OutputUnavailable",
             Error::Unfit(_) => "Unfit",
+            Error::Look(_) => "CatalogUnavailable",
             Error::Stopping => "Stopping",
             Error::Task(_) => "Internal",
         }
@@ -274,6 +290,9 @@ struct Inner {
     /// What any run is sending to the mirror.
     uploads: copy::Uploads,
     resolver: Resolver,
+    catalogs: catalogs::Reader,
+    /// Who looks at catalogs takes turns: each may read one that is large.
+    looking: tokio::sync::Semaphore,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -302,6 +321,8 @@ impl Handle {
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
+        let catalogs = catalogs::Reader::new(parts.source.clone(), Some(&parts.settings.state))?
+            .keeping(keeper.clone());
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(
             parts.source.clone(),
@@ -317,6 +338,8 @@ impl Handle {
             mirror: parts.mirror,
             uploads: copy::Uploads::default(),
             resolver,
+            catalogs,
+            looking: tokio::sync::Semaphore::new(LOOKING),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

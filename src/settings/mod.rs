@@ -117,6 +117,8 @@ impl Override {
         set(&mut policy.signatures_refresh, &self.signatures_refresh);
         set(&mut policy.hold_documents, &self.hold_documents);
         set(&mut policy.windows, &self.windows);
+        set(&mut policy.catalog_reference, &self.catalog_reference);
+        set(&mut policy.catalog_poll, &self.catalog_poll);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
     }
 }
@@ -214,6 +216,10 @@ pub struct Override {
     pub hold_documents: Option<policy::HoldDocuments>,
     /// See [`Policy::windows`].
     pub windows: Option<Vec<Window>>,
+    /// See [`Policy::catalog_reference`].
+    pub catalog_reference: Option<crate::model::policy::CatalogReference>,
+    /// See [`Policy::catalog_poll`].
+    pub catalog_poll: Option<Duration>,
 }
 
 /// `clusters[]`: a cluster that takes documents.

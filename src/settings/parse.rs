@@ -17,7 +17,7 @@ use super::{
     units::{Size, Time},
 };
 use crate::{
-    model::policy::{ApplyMode, HoldDocuments, MirrorScope, OnRefresh, Policy},
+    model::policy::{ApplyMode, CatalogReference, HoldDocuments, MirrorScope, OnRefresh, Policy},
     yaml::{
         self, Problem, Severity,
         reader::{At, Fields},
@@ -150,6 +150,8 @@ fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
             .unwrap_or(Duration::from_secs(24 * 3600)),
         hold_documents: written.hold_documents.unwrap_or_default(),
         windows: written.windows.unwrap_or_default(),
+        catalog_reference: written.catalog_reference.unwrap_or_default(),
+        catalog_poll: written.catalog_poll.unwrap_or(Duration::from_secs(1800)),
     })
 }
 
@@ -171,6 +173,10 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         ("drains", HoldDocuments::Drains),
     ];
     const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
+    const REFERENCE: [(&str, CatalogReference); 2] = [
+        ("digest", CatalogReference::Digest),
+        ("tag", CatalogReference::Tag),
+    ];
     let (copy_signatures, signatures_refresh) = signatures(fields);
     Override {
         name,
@@ -203,6 +209,14 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
             &HOLD,
         ),
         windows: windows(fields),
+        catalog_reference: choice(
+            fields,
+            "catalog_reference",
+            "a way to refer to catalogs",
+            &REFERENCE,
+        ),
+        // Clusters count in minutes.
+        catalog_poll: time(fields, "catalog_poll", Duration::from_secs(60)),
     }
 }
 
@@ -261,7 +275,14 @@ pub(super) fn time(
     let at = fields.get(key)?;
     let Time(time) = at.parsed()?;
     if time < least {
-        at.error(format!("`{key}` is too short"), "write `1s` or more");
+        let least = match least.as_secs() {
+            60 => "1m",
+            _ => "1s",
+        };
+        at.error(
+            format!("`{key}` is too short"),
+            format!("write `{least}` or more"),
+        );
         return None;
     }
     Some(time)

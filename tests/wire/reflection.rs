@@ -4,16 +4,18 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 18] = [
+const RPCS: [&str; 20] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
     "ExplainImage",
+    "FilterCatalog",
     "GetInstallConfig",
     "GetPlan",
     "GetResources",
     "GetRun",
     "GetStatus",
+    "ListCatalog",
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",

@@ -24,6 +24,8 @@ fn policy() -> Policy {
         signatures_refresh: Duration::from_secs(3600),
         hold_documents: HoldDocuments::Never,
         windows: Vec::new(),
+        catalog_reference: Default::default(),
+        catalog_poll: Duration::from_secs(1800),
     }
 }
 
@@ -75,6 +77,8 @@ fn plan(images: &[Wanted]) -> Plan {
         held: 0,
         unwanted: vec![],
         moved: vec![],
+        heads: vec![],
+        pulled: vec![],
         unresolved: vec![],
         unsupported: vec![],
         signatures_ignored: true,
