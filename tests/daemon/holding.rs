@@ -308,8 +308,8 @@ async fn applied(handle: &Handle, set: &str) {
 
 fn held(handle: &Handle) -> Option<Condition> {
     let status = handle.status(Some("set")).unwrap();
-    let conditions = status.sets[0].conditions.iter();
-    conditions.cloned().find(|c| c.kind == "DocumentsHeld")
+    let mut conditions = status.sets[0].conditions.iter();
+    conditions.find(|c| c.kind == "DocumentsHeld").cloned()
 }
 
 #[tokio::test]
