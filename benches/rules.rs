@@ -23,7 +23,7 @@ use imagesetd::{
         imageset::{self, ImageSet, SourceFile},
         mirrored::{Landed, Mirrored, Position},
         plan::{self, Basis},
-        policy::{ApplyMode, MirrorScope, OnRefresh, Policy},
+        policy::{ApplyMode, HoldDocuments, MirrorScope, OnRefresh, Policy},
     },
 };
 
@@ -61,6 +61,8 @@ fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(24 * 3600),
+        hold_documents: HoldDocuments::Never,
+        windows: Vec::new(),
         catalog_reference: Default::default(),
         catalog_poll: Duration::from_secs(1800),
     }

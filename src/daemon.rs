@@ -10,7 +10,7 @@ use crate::{
     gitops,
     grpc::{access, listen, renew, server, service::Service, tls},
     output::{self, Output},
-    reconcile::{self, Handle, Parts},
+    reconcile::{self, Clock, Handle, Parts},
     registry::{
         self, Access, CertFolders, Client, ClientFiles, ConfError, ConfPlaces, Credentials,
         CredentialsError, Places, Proxies, RegistriesConf, Scheme,
@@ -123,6 +123,17 @@ pub fn open(
     output: Output,
     watcher: Option<gitops::Watcher>,
 ) -> Result<Handle, Error> {
+    open_by(settings, sides, output, watcher, Clock::default())
+}
+
+/// The same by another clock than the system's.
+pub fn open_by(
+    settings: Settings,
+    sides: &Sides,
+    output: Output,
+    watcher: Option<gitops::Watcher>,
+    clock: Clock,
+) -> Result<Handle, Error> {
     let store = Store::open(&settings.state)?;
     let site = Site::of(&settings)?;
     let source = client(&settings, &site, &sides.source)?;
@@ -147,6 +158,7 @@ pub fn open(
         signatures,
         output,
         watcher,
+        clock,
     };
     Ok(Handle::open(parts)?)
 }

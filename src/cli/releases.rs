@@ -1,5 +1,7 @@
 //! `releases list` and `releases path`: what update services offer, asked directly; no daemon is needed.
 
+mod way;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -13,6 +15,7 @@ use url::Url;
 
 use crate::{
     cli::{
+        connect::Connection,
         failure::{Exit, Failure},
         files,
         output::{self, Output},
@@ -31,6 +34,8 @@ use crate::{
     },
     resolve::update_service::{self, UpdateService},
 };
+
+pub use way::PathUpdate;
 
 /// Looks at OpenShift releases in the update graphs.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -92,9 +97,15 @@ pub struct PathArgs {
     /// Let the path lead over updates with known risks
     #[arg(long)]
     pub allow_conditional: bool,
+    /// Ask the daemon which of these releases have landed, and say how a cluster without an update service gets to them
+    #[arg(long)]
+    pub live: bool,
     /// Where to ask.
     #[command(flatten)]
     pub service: ServiceArgs,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// Which update service is asked.
@@ -187,6 +198,9 @@ pub struct PathOutput {
     pub path: Vec<Version>,
     /// The steps with known risks, in the order gone.
     pub conditional: Vec<ConditionalStep>,
+    /// Of the daemon: how a cluster gets to each version but the first, in the order gone; nothing where it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Vec<PathUpdate>>,
 }
 
 impl ReleasesOutput {
@@ -221,7 +235,13 @@ pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
         Releases::List(args) => read_sets(&args.config)?,
         Releases::Path(_) => vec![],
     };
-    let answer = run(&arguments.verb, &sets).await.map_err(failure)?;
+    let mut answer = run(&arguments.verb, &sets).await.map_err(failure)?;
+    if let (Releases::Path(args), ReleasesOutput::Path(found)) = (&arguments.verb, &mut answer)
+        && args.live
+    {
+        let arch = arch(&args.arch);
+        found.updates = Some(way::updates(&args.connection, &found.path, &arch).await?);
+    }
     let value = serde_json::to_value(&answer)
         .map_err(|e| Failure::precondition("UNREADABLE_ANSWER", e.to_string()))?;
     arguments.output.value(&value, || answer.text())?;
@@ -358,6 +378,7 @@ async fn find_path(args: &PathArgs) -> Result<PathOutput, ReleasesError> {
         schema: 1,
         path: found.versions,
         conditional: found.conditional,
+        updates: None,
     })
 }
 
@@ -517,6 +538,7 @@ impl PathOutput {
     fn text(&self) -> String {
         let mut text: String = self.path.iter().map(|v| format!("{v}\n")).collect();
         text.push_str(&risks(&self.conditional));
+        text.push_str(&way::text(self.updates.as_deref().unwrap_or_default()));
         text
     }
 }

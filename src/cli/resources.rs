@@ -7,11 +7,12 @@ use crate::{
         connect::{Asking, Client},
         failure::{Exit, Failure},
         output::{self, Output},
-        plan::text::impact_line,
+        plan::text::{document, impact_line, nodes},
         text,
     },
     grpc::v1::{
-        GetResourcesRequest, GetResourcesResponse, RetireResourcesRequest, RetireResourcesResponse,
+        GetResourcesRequest, GetResourcesResponse, PublishResourcesRequest,
+        PublishResourcesResponse, ReleaseUpdate, RetireResourcesRequest, RetireResourcesResponse,
     },
 };
 
@@ -31,6 +32,8 @@ enum Verb {
     Print(Which),
     /// Lists the documents
     List(Which),
+    /// Writes the documents of an image set that wait since they would disturb nodes
+    Publish(Publish),
     /// Takes mirror rules that no image set needs any longer out of the documents; removes nothing from the mirror
     Retire(Retire),
 }
@@ -43,6 +46,21 @@ struct Which {
     /// Only documents of this kind (`ImageDigestMirrorSet`); may be repeated
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Publish {
+    /// Image set whose documents wait
+    #[arg(value_name = "SET")]
+    set: String,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+    /// Write without asking; needed where nobody can be asked
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -71,6 +89,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         None => print(arguments.which).await,
         Some(Verb::Print(which)) => print(which).await,
         Some(Verb::List(which)) => list(which).await,
+        Some(Verb::Publish(what)) => publish(what).await,
         Some(Verb::Retire(what)) => retire(what).await,
     }
 }
@@ -88,7 +107,10 @@ async fn print(which: Which) -> Result<Exit, Failure> {
     let answer = get(&which).await?;
     match which.asking.output {
         Output::Json => which.asking.output.answer(&answer, |_| String::new())?,
-        Output::Text => output::write(&yaml(&answer))?,
+        Output::Text => {
+            output::write(&yaml(&answer))?;
+            output::say(updates_text(&answer.updates).trim_end());
+        }
     }
     Ok(Exit::Done)
 }
@@ -133,7 +155,70 @@ fn list_text(answer: &GetResourcesResponse) -> String {
             retirable,
         ]
     }));
-    text::table(&rows)
+    text::table(&rows) + &updates_text(&answer.updates)
+}
+
+/// Says how a cluster gets to each release that has landed.
+pub(super) fn updates_text(updates: &[ReleaseUpdate]) -> String {
+    let mut text = String::new();
+    for update in updates {
+        let of = match update.architecture.as_str() {
+            "" => update.version.clone(),
+            arch => format!("{} ({arch})", update.version),
+        };
+        text += &format!("\nTo release {of}, once the mirror rules are applied:\n");
+        for file in &update.signature_files {
+            text += &format!("  oc apply -f {file}\n");
+        }
+        text += &format!("  {}\n", update.command);
+        if update.signature_files.is_empty() {
+            text += "  No signature of it is known, and without one a cluster takes it with --force only.\n";
+        }
+    }
+    text
+}
+
+async fn publish(what: Publish) -> Result<Exit, Failure> {
+    let output = what.asking.output;
+    let mut client = what.asking.connection.connect().await?;
+    let request = |dry_run| PublishResourcesRequest {
+        image_set: what.set.clone(),
+        dry_run,
+    };
+    let look = what.dry_run || !what.yes;
+    if look {
+        if !what.dry_run && !output::someone_is_there() {
+            return Err(Failure::usage(
+                "writing documents that wait may drain nodes: say --yes, or --dry-run to only look",
+            ));
+        }
+        let answer = client.publish_resources(request(true)).await?.into_inner();
+        if what.dry_run {
+            output.answer(&answer, |answer| publish_text(answer, "would be written"))?;
+            return Ok(Exit::Done);
+        }
+        output::say(&publish_text(&answer, "would be written"));
+        if answer.documents.is_empty() || !output::ask("Write?")? {
+            return Ok(Exit::Done);
+        }
+    }
+    let answer = client.publish_resources(request(false)).await?.into_inner();
+    output.answer(&answer, |answer| publish_text(answer, "written"))?;
+    Ok(Exit::Done)
+}
+
+fn publish_text(answer: &PublishResourcesResponse, done: &str) -> String {
+    if answer.documents.is_empty() {
+        return "No document waits.\n".to_owned();
+    }
+    let mut text = format!(
+        "{} {done}\n",
+        text::count(answer.documents.len() as u64, "document")
+    );
+    for change in &answer.documents {
+        text += &format!("  {}\n", document(change));
+    }
+    text + &nodes(answer.node_impact.as_ref(), &answer.cluster_impacts)
 }
 
 async fn retire(what: Retire) -> Result<Exit, Failure> {
@@ -208,8 +293,25 @@ mod tests {
         };
         let answer = GetResourcesResponse {
             resources: vec![resource("a: 1\n"), resource("---\nb: 2")],
+            ..GetResourcesResponse::default()
         };
         assert_eq!(yaml(&answer), "---\na: 1\n---\nb: 2\n");
+    }
+
+    #[test]
+    fn the_way_to_a_release_begins_with_its_signatures() {
+        let update = |signatures: &[&str]| ReleaseUpdate {
+            version: "4.13.0".to_owned(),
+            architecture: "amd64".to_owned(),
+            signature_files: signatures.iter().map(ToString::to_string).collect(),
+            command: "oc adm upgrade --to-image m/r@sha256:1 --allow-explicit-upgrade".to_owned(),
+            ..ReleaseUpdate::default()
+        };
+        assert_eq!(
+            updates_text(&[update(&["signatures-a.yaml"])]),
+            "\nTo release 4.13.0 (amd64), once the mirror rules are applied:\n  oc apply -f signatures-a.yaml\n  oc adm upgrade --to-image m/r@sha256:1 --allow-explicit-upgrade\n"
+        );
+        assert!(updates_text(&[update(&[])]).contains("--force"));
     }
 
     #[test]

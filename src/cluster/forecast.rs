@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{
-    impact::{self, Effect, Reason},
-    node::Node,
-    objects::{Disruption, ImageConfig, Objects, Pool},
-    operator::Refusal,
-    place::Place,
+use crate::{
+    cluster::{
+        impact::{self, Effect, Reason},
+        node::Node,
+        objects::{Disruption, ImageConfig, Objects, Pool},
+        operator::Refusal,
+        place::Place,
+    },
+    model::record::{ImpactReason, NodeImpact},
 };
 
 /// What a change does to the nodes of a cluster.
@@ -202,6 +205,30 @@ impl Forecast {
                 mirrors.join(", ")
             )
         })
+    }
+}
+
+impl From<&Forecast> for NodeImpact {
+    fn from(forecast: &Forecast) -> Self {
+        let text = |place: &Option<Place>| match place {
+            Some(place) => place.to_string(),
+            None => String::new(),
+        };
+        let reason = |reason: &Reason| ImpactReason {
+            scope: text(&reason.scope),
+            mirror: text(&reason.mirror),
+            drain: forecast.drain,
+            message: reason.message.clone(),
+        };
+        NodeImpact {
+            reload: forecast.reload,
+            drain: forecast.drain,
+            unknown: forecast.unknown,
+            reasons: forecast.reasons.iter().map(reason).collect(),
+            note: forecast.note.clone(),
+            reboot: forecast.reboot,
+            refused: forecast.refused,
+        }
     }
 }
 

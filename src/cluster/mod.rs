@@ -50,6 +50,10 @@ pub mod impact;
 
 pub mod forecast;
 
+pub mod hold;
+
+pub mod snapshot;
+
 pub mod objects;
 
 pub mod check;

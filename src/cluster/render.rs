@@ -36,6 +36,15 @@ pub struct Rendering {
     pub warnings: Vec<Warning>,
 }
 
+impl Rendering {
+    /// Puts these documents in the place of its own.
+    pub fn keep(&mut self, documents: Vec<Document>) {
+        let kept: BTreeSet<&String> = documents.iter().map(|d| &d.file_name).collect();
+        self.removed.retain(|file| !kept.contains(file));
+        self.documents = documents;
+    }
+}
+
 /// Something about an image set's rules that may not be what was meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Warning {

@@ -45,6 +45,8 @@ pub const RPCS: &[Rpc] = &[
     rpc("WatchStatus", Right::Read),
     rpc("GetResources", Right::Read),
     rpc("RetireResources", Right::Admin),
+    rpc("PublishResources", Right::Apply),
+    with_files("PutClusterSnapshot", Right::Apply),
     rpc("ExplainImage", Right::Read),
     with_files("GetInstallConfig", Right::Read),
     rpc("ListCatalog", Right::Plan),

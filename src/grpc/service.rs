@@ -284,14 +284,15 @@ impl MirrorService for Service {
         request: Request<v1::GetResourcesRequest>,
     ) -> Answer<v1::GetResourcesResponse> {
         let request = request.into_inner();
-        let resources = self
-            .handle
-            .resources(given(&request.image_set))
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let set = given(&request.image_set);
+        let resources = self.handle.resources(set).await;
+        let resources = resources.map_err(|e| convert::refused(&e))?;
+        let updates = self.handle.release_updates(set).await;
+        let updates = updates.map_err(|e| convert::refused(&e))?;
         Ok(Response::new(convert::resources(
             &resources,
             &request.kinds,
+            &updates,
         )))
     }
 
@@ -317,6 +318,52 @@ impl MirrorService for Service {
             .await
             .map_err(|e| convert::refused(&e))?;
         Ok(Response::new(convert::retired(&retired)))
+    }
+
+    async fn publish_resources(
+        &self,
+        request: Request<v1::PublishResourcesRequest>,
+    ) -> Answer<v1::PublishResourcesResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if request.dry_run {
+            subject.note("dry run");
+        }
+        let Some(set) = given(&request.image_set) else {
+            return Err(unfit(
+                "image_set",
+                "name the image set whose documents are to be written",
+            ));
+        };
+        let released = self
+            .handle
+            .publish(set, request.dry_run)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::released(&released)))
+    }
+
+    async fn put_cluster_snapshot(
+        &self,
+        request: Request<v1::PutClusterSnapshotRequest>,
+    ) -> Answer<v1::PutClusterSnapshotResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.note("picture of a cluster");
+        let Some(name) = given(&request.name) else {
+            return Err(unfit("name", "name the cluster, as the settings do"));
+        };
+        let files = convert::files(request.files)?;
+        if files.is_empty() {
+            return Err(unfit("files", "send what `oc get` printed"));
+        }
+        let pictured = self
+            .handle
+            .put_snapshot(name, files)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::pictured(&pictured)))
     }
 
     async fn explain_image(

@@ -18,6 +18,8 @@ pub mod policy;
 
 pub mod target;
 
+pub mod window;
+
 pub mod openpgp;
 
 pub mod release;

@@ -6,7 +6,10 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::image::{NameError, Registry, Repository, check_path};
+use crate::model::{
+    image::{NameError, Registry, Repository, check_path},
+    window::Window,
+};
 
 /// The place in the mirror registry below which everything lands: `host[:port][/prefix]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +95,17 @@ pub enum OnRefresh {
     Plan,
 }
 
+/// Which documents wait for a person or a maintenance window before they are written. Content waits for neither.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldDocuments {
+    /// None.
+    #[default]
+    Never,
+    /// Those that drain nodes where they are applied, and those of which that is not known.
+    Drains,
+}
+
 /// How wide a mirror rule's source is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -158,6 +172,10 @@ pub struct Policy {
     pub copy_signatures: bool,
     /// How often signatures and referrers of an image that is known are looked for again.
     pub signatures_refresh: Duration,
+    /// Which documents are held back.
+    pub hold_documents: HoldDocuments,
+    /// When documents that are held back may be written by themselves.
+    pub windows: Vec<Window>,
     /// How clusters refer to operator catalogs in the mirror.
     pub catalog_reference: CatalogReference,
     /// How often clusters look at the tag of a catalog, where they refer to it by tag.

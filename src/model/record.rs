@@ -28,6 +28,12 @@ pub struct PlanRecord {
     pub documents: Vec<DocumentChange>,
     /// What the change of documents does to nodes.
     pub impact: NodeImpact,
+    /// What it does to each cluster that takes the documents, by name.
+    #[serde(default)]
+    pub clusters: Vec<ClusterImpact>,
+    /// The documents that would wait if its content landed now.
+    #[serde(default)]
+    pub held: Vec<HeldDocument>,
     /// Why it waits for a person, if it does.
     pub pending: Pending,
     /// The run that applied it, is applying it, or tried to.
@@ -95,6 +101,39 @@ pub struct NodeImpact {
     pub unknown: bool,
     /// Why, sorted.
     pub reasons: Vec<ImpactReason>,
+    /// What the answer rests on and what it leaves out; empty where it goes by our documents alone.
+    #[serde(default)]
+    pub note: String,
+    /// Nodes are rebooted, since a cluster's NodeDisruptionPolicy says so.
+    #[serde(default)]
+    pub reboot: bool,
+    /// The cluster refuses all or some of it.
+    #[serde(default)]
+    pub refused: bool,
+}
+
+/// What a change of documents does to one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterImpact {
+    /// The cluster's name.
+    pub cluster: String,
+    /// What it does.
+    pub impact: NodeImpact,
+    /// When the picture of the cluster was taken, where there is one.
+    pub pictured: Option<Timestamp>,
+}
+
+/// A document that is not written since it would disturb nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldDocument {
+    /// The object's name.
+    pub name: String,
+    /// Its file in the output folder.
+    pub file_name: String,
+    /// The object's kind.
+    pub kind: String,
+    /// What writing it would do, one clause.
+    pub why: String,
 }
 
 /// One cause of what nodes do.

@@ -11,7 +11,8 @@ use crate::{
         image::Reference,
         imageset::{FoundSet, Problem, SetName, Severity},
         record::{
-            DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord, RunState,
+            ClusterImpact, DocumentChange, Freshness, NodeImpact, PlanRecord, Progress, RunRecord,
+            RunState,
         },
     },
 };
@@ -109,6 +110,47 @@ pub struct Retired {
     pub impact: NodeImpact,
     /// The documents as they were.
     pub before: Vec<Document>,
+}
+
+/// What writing documents that waited changed, or would.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// The documents before and after.
+    pub documents: Vec<DocumentChange>,
+    /// What that does to nodes, by our documents alone.
+    pub impact: NodeImpact,
+    /// What it does to each cluster that takes them.
+    pub clusters: Vec<ClusterImpact>,
+}
+
+/// The way of a cluster to a release that has landed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseUpdate {
+    /// The image set.
+    pub set: SetName,
+    /// The version; the payload as it is written, where that was named by hand.
+    pub version: String,
+    /// The architecture.
+    pub architecture: String,
+    /// The payload in the mirror, by digest.
+    pub image: String,
+    /// The files of the documents with its signatures.
+    pub signatures: Vec<String>,
+}
+
+/// What the picture of a cluster shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pictured {
+    /// How many mirror objects it has.
+    pub mirror_objects: usize,
+    /// How many machine config pools.
+    pub pools: usize,
+    /// Whether its image configuration is there.
+    pub image_config: bool,
+    /// Whether what it does when nodes' files change is there.
+    pub machine_configuration: bool,
+    /// How many objects there were that do not count.
+    pub passed_by: usize,
 }
 
 /// What happens in a run.

@@ -14,6 +14,7 @@ use crate::{
     cluster::{
         self, Object, Purpose, Served, Unit, Warning,
         document::Document,
+        hold::Held,
         impact::{self, Effect},
         node::Node,
         published::Published,
@@ -28,7 +29,7 @@ use crate::{
         imageset::SetName,
         plan,
         policy::{MirrorSourcePolicy, SourcePolicy},
-        record::{DocumentChange, ImpactReason, NodeImpact},
+        record::{ClusterImpact, DocumentChange, ImpactReason, NodeImpact},
     },
 };
 
@@ -41,6 +42,10 @@ pub(super) struct Change {
     pub(super) documents: Vec<DocumentChange>,
     pub(super) impact: NodeImpact,
     pub(super) warnings: Vec<String>,
+    /// What it does to each cluster that takes the documents.
+    pub(super) clusters: Vec<ClusterImpact>,
+    /// Of what would be changed, what waits.
+    pub(super) held: Vec<Held>,
 }
 
 /// Groups wanted images into what lands together, and says of each whether it has landed.
@@ -165,7 +170,12 @@ impl Inner {
     ) -> Result<Change, Error> {
         let published = self.published().await?;
         let rendering = self.render(set, units, told, &published);
-        Ok(self.change(set, &published, &rendering))
+        let weighed = self.weigh(set, &published, &rendering, None).await?;
+        Ok(Change {
+            clusters: weighed.clusters,
+            held: weighed.held,
+            ..self.change(set, &published, &rendering)
+        })
     }
 
     /// Writes the documents for what has landed of a plan's image set.
@@ -174,9 +184,21 @@ impl Inner {
         set: &SetName,
         resolved: Option<&Resolved>,
     ) -> Result<(), Error> {
-        let Some(resolved) = resolved else {
-            return Ok(());
-        };
+        if let Some(resolved) = resolved {
+            self.publish_as(set, resolved, None, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the documents for what has landed of an image set, but for those that wait; none of `free` does. With `dry_run` only
+    /// says what that changes.
+    pub(super) async fn publish_as(
+        &self,
+        set: &SetName,
+        resolved: &Resolved,
+        free: Option<&SetName>,
+        dry_run: bool,
+    ) -> Result<Change, Error> {
         self.all_known().await;
         let manners = self.manners(set, &resolved.desired).await;
         let _one_at_a_time = self.publishing.lock().await;
@@ -193,14 +215,25 @@ impl Inner {
             };
             (units, told)
         };
-        let rendering = self.render(set, units, told, &published);
+        let mut rendering = self.render(set, units, told, &published);
+        let weighed = self.weigh(set, &published, &rendering, free).await?;
+        rendering.keep(weighed.documents);
+        let mut change = self.change(set, &published, &rendering);
+        change.clusters = weighed.adds;
+        if dry_run {
+            return Ok(change);
+        }
         let written = self.write(rendering).await;
         self.state().output_trouble = written.as_ref().err().map(|e| e.to_string());
         let changed = written?;
         if changed > 0 {
             tracing::info!(image_set = %set, documents = changed, "documents written");
         }
-        Ok(())
+        for held in &weighed.held {
+            tracing::info!(image_set = %held.set, document = %held.file_name, why = %held.why, "document waits");
+        }
+        self.note_all_held(set, &weighed.held);
+        Ok(change)
     }
 
     /// Waits until every image set was resolved once or failed to be, where a policy may say NeverContactSource: after a start it
@@ -272,6 +305,9 @@ impl Inner {
         let (catalogs, _) = self.catalog_objects(set, BTreeSet::new(), &published.objects);
         objects.extend(catalogs);
         put_objects(&mut rendering, set, objects, &published);
+        // Who retires rules has seen what that does, but not what documents of others that wait do.
+        let weighed = self.weigh(set, &published, &rendering, Some(set)).await?;
+        rendering.keep(weighed.documents);
         let documents = rendering.documents.iter().map(|d| d.file_name.as_str());
         let others = rendering.objects.iter().map(|o| o.file_name.as_str());
         let kept: BTreeSet<&str> = documents.chain(others).collect();
@@ -282,9 +318,11 @@ impl Inner {
             .filter(|file| !kept.contains(file.as_str()))
             .cloned()
             .collect();
-        let change = self.change(set, &published, &rendering);
+        let mut change = self.change(set, &published, &rendering);
+        change.clusters = weighed.adds;
         if !dry_run {
             self.write(rendering).await?;
+            self.note_all_held(set, &weighed.held);
         }
         Ok((published.documents, change))
     }
@@ -420,6 +458,7 @@ impl Inner {
             documents: document_changes(set, published, rendering),
             impact: node_impact(&published.documents, &rendering.documents),
             warnings: mine,
+            ..Change::default()
         }
     }
 }
@@ -529,6 +568,7 @@ fn node_impact(before: &[Document], after: &[Document]) -> NodeImpact {
                 message: r.message,
             })
             .collect(),
+        ..NodeImpact::default()
     }
 }
 
@@ -546,6 +586,7 @@ fn refused(refusals: impl Iterator<Item = cluster::operator::Refusal>) -> NodeIm
         drain: true,
         unknown: true,
         reasons: reasons.collect(),
+        ..NodeImpact::default()
     }
 }
 
@@ -569,6 +610,7 @@ mod tests {
                     drain: true,
                     message,
                 }],
+                ..NodeImpact::default()
             }
         );
     }

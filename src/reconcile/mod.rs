@@ -15,9 +15,13 @@ mod attached;
 
 pub mod catalogs;
 
+mod clusters;
+
 mod documents;
 
 mod explaining;
+
+mod holding;
 
 mod keeper;
 
@@ -47,6 +51,8 @@ mod tidy;
 
 mod told;
 
+mod updates;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
@@ -58,8 +64,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use answers::{
-    Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
-    Unplanned, Validated,
+    Applied, Explained, Feed, InlineFile, Pictured, PlanView, Planned, ReleaseUpdate, Released,
+    ResourceView, Retired, RunEvent, Unplanned, Validated,
 };
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
@@ -147,6 +153,24 @@ pub enum Error {
     /// The published documents are ones that a cluster refuses.
     #[error("a cluster refuses the published documents: {0}")]
     RulesRefused(String),
+    /// There is no such cluster.
+    #[error("the settings name no cluster {name}; those they name: {known}")]
+    NoCluster {
+        /// What was asked for.
+        name: String,
+        /// The clusters there are, or `none`.
+        known: String,
+    },
+    /// The picture of a cluster could not be written.
+    #[error(
+        "writing the picture {path}: {error}; check that the state folder is writable and its disk not full"
+    )]
+    Picture {
+        /// Its file.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// There are no published rules to retire.
     #[error("{0}")]
     NothingPublished(String),
@@ -201,6 +225,8 @@ impl Error {
             Error::Invalid { .. } => "ImageSetInvalid",
             Error::Stale { .. } => "PlanStale",
             Error::Busy { .. } => "RunUnderWay",
+            Error::NoCluster { .. } => "ClusterNotFound",
+            Error::Picture { .. } => "StateUnavailable",
             Error::NothingPublished(_) => "RulesNotFound",
             Error::RulesRefused(_) => "RulesRefused",
             Error::Over(_) => "RunOver",
@@ -235,6 +261,19 @@ pub struct Parts {
     pub output: Output,
     /// Looks at the directory when asked, where one is watched.
     pub watcher: Option<gitops::Watcher>,
+    /// By which maintenance windows open.
+    pub clock: Clock,
+}
+
+/// Tells the time by which maintenance windows open.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Default for Clock {
+    /// The system's.
+    fn default() -> Self {
+        Clock(Arc::new(Timestamp::now))
+    }
 }
 
 /// What others call. Cheap to clone.
@@ -270,6 +309,7 @@ struct Inner {
     stop: CancellationToken,
     abandon: CancellationToken,
     started: Timestamp,
+    clock: Clock,
 }
 
 impl Handle {
@@ -315,6 +355,7 @@ impl Handle {
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Timestamp::now(),
+            clock: parts.clock,
         };
         inner.touch();
         Ok(Handle {

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, attached, documents, state::Resolved, told::Told};
+use super::{Error, Inner, attached, documents, holding, state::Resolved, told::Told};
 use crate::{
     copy,
     model::{
@@ -18,7 +18,7 @@ use crate::{
         mirrored::Landed,
         plan::{self, Basis, Plan},
         policy::{ApplyMode, OnRefresh, Policy},
-        record::{Pending, PlanRecord, SetRecord},
+        record::{DocumentChange, Pending, PlanRecord, SetRecord},
         release::signature::Signatures,
     },
     resolve::Asked,
@@ -361,7 +361,13 @@ impl Inner {
             .forecast_documents(&origin.set.name, units, told)
             .await?;
         let document = resolved.document.clone();
-        let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
+        let settled = |d: &DocumentChange| {
+            d.before == d.after || change.held.iter().any(|held| held.file_name == d.file_name)
+        };
+        let nothing_to_do = plan.is_empty() && change.documents.iter().all(settled);
+        if nothing_to_do && !origin.inline {
+            self.note_held(&origin.set.name, &change.held);
+        }
         let pending = match origin.inline {
             true => Pending::Preview,
             // Nobody has to be waited for to do nothing.
@@ -380,6 +386,8 @@ impl Inner {
             pins: resolved.desired.pins.clone(),
             documents: change.documents,
             impact: change.impact,
+            clusters: change.clusters,
+            held: holding::shown(&change.held),
             pending,
             run: None,
             // Of a preview nothing was applied, whatever it would change.

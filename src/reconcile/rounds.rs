@@ -46,6 +46,7 @@ impl Handle {
                 () = self.inner.wake.notified() => {}
             }
             self.start_due();
+            self.start_releases();
         }
     }
 
@@ -199,6 +200,10 @@ impl Handle {
             .filter(|s| s.is_usable() && !s.busy && s.active.is_none())
             .filter_map(|s| s.next_refresh)
             .min();
+        let held = state.sets.values().filter(|s| !s.removed);
+        let release = held.filter_map(|s| s.waiting.as_ref()?.until).min();
+        let release = release.and_then(|at| now.checked_add(at - self.inner.now()).ok());
+        let next = next.into_iter().chain(release).min();
         let wait = next.map_or(LONGEST_WAIT, |at| {
             Duration::try_from(at - now).unwrap_or_default()
         });

@@ -64,6 +64,8 @@ pub(super) struct SetState {
     pub(super) record: SetRecord,
     /// What was resolved last, and of which document.
     pub(super) resolved: Option<Arc<Resolved>>,
+    /// The documents that wait, where some do.
+    pub(super) waiting: Option<Waiting>,
     /// The newest plan.
     pub(super) plan: Option<Arc<PlanRecord>>,
     /// What kept the last round from giving a plan.
@@ -92,6 +94,17 @@ pub(super) struct SetState {
     pub(super) planning: Arc<tokio::sync::Mutex<()>>,
     /// What status says, with the times since which it is so.
     pub(super) conditions: Vec<Condition>,
+}
+
+/// Documents that are not written since they would disturb nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// When they are looked at again; never by themselves where that is not known.
+    pub(super) until: Option<Timestamp>,
+    /// One word.
+    pub(super) reason: &'static str,
+    /// Which, why and until when.
+    pub(super) message: String,
 }
 
 /// Why a round is made.

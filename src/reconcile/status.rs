@@ -142,6 +142,9 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
         causes.push(cause("PlanFailed", failure.reason, &failure.message));
     }
     planned_causes(state, &mut causes);
+    if let Some(waiting) = &state.waiting {
+        causes.push(cause("DocumentsHeld", waiting.reason, &waiting.message));
+    }
     causes
 }
 
@@ -258,7 +261,8 @@ fn counted(more: usize, what: &str) -> String {
 
 /// Puts Ready, Reconciling and Stalled before their causes.
 fn summed_up(state: &SetState, mut causes: Vec<Claim>) -> Vec<Claim> {
-    let informs = |c: &Claim| c.kind == "SignaturesIgnored";
+    // The mirror holds what is asked for all the same.
+    let informs = |c: &Claim| matches!(c.kind, "SignaturesIgnored" | "DocumentsHeld");
     let in_the_way = causes
         .iter()
         .find(|c| !informs(c))

@@ -4,6 +4,8 @@ mod units;
 
 mod clients;
 
+mod handoff;
+
 mod listen;
 
 mod stanzas;
@@ -20,6 +22,7 @@ use crate::model::{
     image::Repository,
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
+    window::Window,
 };
 
 pub use parse::parse;
@@ -51,6 +54,8 @@ pub struct Settings {
     pub defaults: Policy,
     /// What holds for some image sets instead, the first match wins key by key.
     pub image_sets: Vec<Override>,
+    /// The clusters that take documents.
+    pub clusters: Vec<Cluster>,
     /// `mirrorSourcePolicy` by source, the first match wins.
     pub mirror_source_policies: Vec<SourcePolicy>,
     /// Where update graphs come from.
@@ -110,6 +115,8 @@ impl Override {
         set(&mut policy.conditional_updates, &self.conditional_updates);
         set(&mut policy.copy_signatures, &self.copy_signatures);
         set(&mut policy.signatures_refresh, &self.signatures_refresh);
+        set(&mut policy.hold_documents, &self.hold_documents);
+        set(&mut policy.windows, &self.windows);
         set(&mut policy.catalog_reference, &self.catalog_reference);
         set(&mut policy.catalog_poll, &self.catalog_poll);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
@@ -205,10 +212,25 @@ pub struct Override {
     pub copy_signatures: Option<bool>,
     /// See [`Policy::signatures_refresh`].
     pub signatures_refresh: Option<Duration>,
+    /// See [`Policy::hold_documents`].
+    pub hold_documents: Option<policy::HoldDocuments>,
+    /// See [`Policy::windows`].
+    pub windows: Option<Vec<Window>>,
     /// See [`Policy::catalog_reference`].
     pub catalog_reference: Option<crate::model::policy::CatalogReference>,
     /// See [`Policy::catalog_poll`].
     pub catalog_poll: Option<Duration>,
+}
+
+/// `clusters[]`: a cluster that takes documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Patterns of the image sets whose documents it takes, see [`crate::model::policy::matches`].
+    pub image_sets: Vec<String>,
+    /// The picture of it: a file or folder; where none is named, the picture is sent to the daemon.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Override, Settings,
     clients::clients,
+    handoff::{clusters, windows},
     listen::listen,
     stanzas::{
         git, keep, registries, registries_conf, release_verification, signatures, source_policies,
@@ -16,7 +17,7 @@ use super::{
     units::{Size, Time},
 };
 use crate::{
-    model::policy::{ApplyMode, CatalogReference, MirrorScope, OnRefresh, Policy},
+    model::policy::{ApplyMode, CatalogReference, HoldDocuments, MirrorScope, OnRefresh, Policy},
     yaml::{
         self, Problem, Severity,
         reader::{At, Fields},
@@ -108,6 +109,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         certs_dir: self::path(top, "certs_dir", folder),
         registries_conf: registries_conf(top, folder),
         image_sets: overrides(top),
+        clusters: clusters(top, folder),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
         release_verification: release_verification(top, folder),
@@ -146,6 +148,8 @@ fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
         signatures_refresh: written
             .signatures_refresh
             .unwrap_or(Duration::from_secs(24 * 3600)),
+        hold_documents: written.hold_documents.unwrap_or_default(),
+        windows: written.windows.unwrap_or_default(),
         catalog_reference: written.catalog_reference.unwrap_or_default(),
         catalog_poll: written.catalog_poll.unwrap_or(Duration::from_secs(1800)),
     })
@@ -163,6 +167,10 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         ("repository", MirrorScope::Repository),
         ("namespace", MirrorScope::Namespace),
         ("registry", MirrorScope::Registry),
+    ];
+    const HOLD: [(&str, HoldDocuments); 2] = [
+        ("never", HoldDocuments::Never),
+        ("drains", HoldDocuments::Drains),
     ];
     const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
     const REFERENCE: [(&str, CatalogReference); 2] = [
@@ -194,6 +202,13 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
             .and_then(|at| at.boolean()),
         copy_signatures,
         signatures_refresh,
+        hold_documents: choice(
+            fields,
+            "hold_documents",
+            "which documents are held back",
+            &HOLD,
+        ),
+        windows: windows(fields),
         catalog_reference: choice(
             fields,
             "catalog_reference",

@@ -6,7 +6,9 @@ use super::*;
 use crate::{
     model::{
         access,
-        policy::{ApplyMode, CatalogReference, MirrorScope, MirrorSourcePolicy, OnRefresh},
+        policy::{
+            ApplyMode, CatalogReference, HoldDocuments, MirrorScope, MirrorSourcePolicy, OnRefresh,
+        },
     },
     yaml::{
         self, Severity,
@@ -71,6 +73,14 @@ fn signed_by(store: &str) -> SignedBy {
     }
 }
 
+fn saturday_night() -> Window {
+    Window {
+        opens: "0 22 * * SAT".parse().unwrap(),
+        lasts: Duration::from_secs(4 * 3600),
+        zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+    }
+}
+
 fn defaults(target: &str) -> Settings {
     Settings {
         directory: "/var/lib/imagesetd/imagesets".into(),
@@ -94,10 +104,13 @@ fn defaults(target: &str) -> Settings {
             conditional_updates: false,
             copy_signatures: true,
             signatures_refresh: Duration::from_secs(24 * 3600),
+            hold_documents: HoldDocuments::Never,
+            windows: Vec::new(),
             catalog_reference: CatalogReference::Digest,
             catalog_poll: Duration::from_secs(30 * 60),
         },
         image_sets: Vec::new(),
+        clusters: Vec::new(),
         mirror_source_policies: Vec::new(),
         update_service: UpdateService {
             ocp: "https://api.openshift.com/api/upgrades_info/v1/graph"
@@ -202,8 +215,15 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
             conditional_updates: Some(false),
             copy_signatures: Some(true),
             signatures_refresh: Some(Duration::from_secs(24 * 3600)),
+            hold_documents: Some(HoldDocuments::Drains),
+            windows: Some(vec![saturday_night()]),
             catalog_reference: Some(CatalogReference::Tag),
             catalog_poll: Some(Duration::from_secs(3600)),
+        }],
+        clusters: vec![Cluster {
+            name: "prod-a".to_owned(),
+            image_sets: vec!["prod/*".to_owned()],
+            snapshot: Some("/etc/imagesetd/clusters/prod-a.yaml".into()),
         }],
         mirror_source_policies: vec![SourcePolicy {
             source: "quay.io/openshift-release-dev/*".to_owned(),
@@ -247,6 +267,8 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
         ..expected
     };
     assert_eq!(settings.defaults.max_bytes.take(), Some(500 << 30));
+    let windows = std::mem::take(&mut settings.defaults.windows);
+    assert_eq!(windows, [saturday_night()]);
     assert_eq!(settings, expected);
 }
 
@@ -310,10 +332,11 @@ fn the_first_override_that_says_something_wins() {
 max_bytes: 5
 apply: manual
 signatures: {refresh: 1h}
+windows: [{opens: '0 22 * * SAT', lasts: 4h, time_zone: Europe/Berlin}]
 catalog_poll: 1h
 image_sets:
-- {name: prod/x, refresh: 1h}
-- {name: prod/*, refresh: 2h, signatures: {refresh: 2h}, apply: automatic, target: a.b/prod, release_signatures: ignore}
+- {name: prod/x, refresh: 1h, hold_documents: drains}
+- {name: prod/*, refresh: 2h, signatures: {refresh: 2h}, apply: automatic, target: a.b/prod, release_signatures: ignore, windows: []}
 - {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry, signatures: {copy: no}, catalog_reference: tag}
 ",
     );
@@ -329,6 +352,8 @@ image_sets:
         conditional_updates: true,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(3600),
+        hold_documents: HoldDocuments::Never,
+        windows: vec![saturday_night()],
         catalog_reference: CatalogReference::Tag,
         catalog_poll: Duration::from_secs(3600),
     };
@@ -338,6 +363,7 @@ image_sets:
         refresh: Duration::from_secs(2 * 3600),
         signatures_refresh: Duration::from_secs(2 * 3600),
         ignore_release_signatures: true,
+        windows: Vec::new(),
         ..all.clone()
     };
     assert_eq!(policy("lab/x"), all);
@@ -346,6 +372,7 @@ image_sets:
         policy("prod/x"),
         Policy {
             refresh: Duration::from_secs(3600),
+            hold_documents: HoldDocuments::Drains,
             ..prod
         }
     );
@@ -409,7 +436,7 @@ settle: 2s
             "12:36 signatures.refresh: error: `refresh` is too short; write `1s` or more",
             "12:40 signatures.store: error: `store` is not a key that is known here; known here are `copy` and `refresh`",
             "14:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
-            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `catalog_poll`, `catalog_reference`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
+            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `catalog_poll`, `catalog_reference`, `conditional_updates`, `hold_documents`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures`, `target` and `windows`",
             "15:3 image_sets[1]: error: a mapping is expected here, not a list",
             "17:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
             "17:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",
@@ -516,4 +543,52 @@ fn what_the_environment_says_counts_for_okd_only_where_nothing_else_was_said() {
     assert_eq!(taken(silent, url, key), (both.clone(), both.clone()));
     let okd = "target: a.b\nrelease_verification: {okd: {keyring: /okd}}\n";
     assert_eq!(taken(okd, url, key), (both, (false, Some("/okd".into()))));
+}
+
+#[test]
+fn what_is_said_of_clusters_and_windows_is_checked() {
+    let text = "target: a.b
+hold_documents: always
+windows:
+- {opens: 0 22 * *, lasts: 4h}
+- {opens: '@weekly', lasts: 30s, time_zone: Berlin}
+- {opens: 0 0 30 FEB *, lasts: 32d}
+- {lasts: 1h}
+clusters:
+- {name: Prod, image_sets: [a]}
+- {name: a, snapshot: a.yaml}
+- {name: a}
+- {image_sets: b}
+";
+    let told: Vec<String> = parse("s.yaml", text)
+        .unwrap_err()
+        .iter()
+        .map(|p| format!("{}:{} {}: {}", p.line, p.column, p.path, p.message))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "2:17 hold_documents: `always` is not which documents are held back",
+            "4:11 windows[0].opens: `0 22 * *` has 4 fields, and five are expected: minute, hour, day of the month, month, day of the week",
+            "5:11 windows[1].opens: `@weekly` has 1 fields, and five are expected: minute, hour, day of the month, month, day of the week",
+            "5:29 windows[1].lasts: `lasts` is too short",
+            "5:45 windows[1].time_zone: `Berlin` is not a time zone",
+            "6:11 windows[2].opens: `0 0 30 FEB *` never comes",
+            "6:32 windows[2].lasts: a window stays open for 31 days at most",
+            "7:3 windows[3].opens: `opens` is missing",
+            "9:10 clusters[0].name: `Prod` is not a name for a cluster",
+            "11:10 clusters[2].name: `a` is there twice",
+            "12:3 clusters[3].name: `name` is missing",
+            "12:16 clusters[3].image_sets: a list is expected here, not a text",
+        ]
+    );
+    let settings = good("target: a.b\nclusters: [{name: a}]\n");
+    assert_eq!(
+        settings.clusters,
+        [Cluster {
+            name: "a".to_owned(),
+            image_sets: vec!["**".to_owned()],
+            snapshot: None,
+        }]
+    );
 }

@@ -222,6 +222,8 @@ mod tests {
             pins: BTreeMap::new(),
             documents: vec![],
             impact: NodeImpact::default(),
+            clusters: vec![],
+            held: vec![],
             pending: Pending::No,
             run: None,
             applied: false,

@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 18] = [
+const RPCS: [&str; 20] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -32,6 +32,8 @@ const RPCS: [&str; 18] = [
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",
+    "PublishResources",
+    "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
     "WatchRun",

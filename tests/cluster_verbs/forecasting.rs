@@ -207,8 +207,20 @@ fn documents_are_compared_as_nodes_get_them() {
         text.out,
         "Nodes: reload their container engine, no drain (going by these alone; other mirror rules of a cluster, or a NodeDisruptionPolicy of its own, may change it)\n"
     );
-    desk.write("file.conf", "");
-    assert_eq!(desk.run(&["impact", "old", "file.conf"]).code, 2);
+    // A node's file may stand on one side and documents on the other.
+    let file = desk.run(&["registries-conf", "old"]).out;
+    desk.write("node.conf", &file);
+    let (_, answer) = desk.json(&["impact", "node.conf", "old"]);
+    assert_eq!(told(&answer), [""; 0]);
+    let (_, answer) = desk.json(&["impact", "node.conf", "new"]);
+    assert_eq!(told(&answer), ["reload"]);
+    let note = answer["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("a node's file is compared with the documents alone"),
+        "{note}"
+    );
+    let (_, answer) = desk.json(&["impact", "new", "node.conf"]);
+    assert_eq!(told(&answer), ["reload", "drain"]);
 }
 
 const SNAPSHOT: &str = "apiVersion: v1

@@ -50,6 +50,24 @@ fn plan(id: &str) -> v1::Plan {
     }
 }
 
+/// Documents wait of the image set `held`.
+fn publishing(request: &v1::PublishResourcesRequest) -> v1::PublishResourcesResponse {
+    let waits = v1::DocumentChange {
+        file_name: "itms-held-additional.yaml".to_owned(),
+        kind: "ImageTagMirrorSet".to_owned(),
+        change: v1::Change::Added.into(),
+        after: "kind: ImageTagMirrorSet\n".to_owned(),
+        ..v1::DocumentChange::default()
+    };
+    v1::PublishResourcesResponse {
+        documents: match request.image_set.as_str() {
+            "held" => vec![waits],
+            _ => Vec::new(),
+        },
+        ..v1::PublishResourcesResponse::default()
+    }
+}
+
 fn status(set: &str) -> v1::WatchStatusResponse {
     let ready = if set == "endless" {
         v1::ConditionStatus::False
@@ -225,6 +243,7 @@ impl MirrorService for Canned {
                 text: "kind: ImageDigestMirrorSet\n".to_owned(),
                 ..v1::Resource::default()
             }],
+            ..v1::GetResourcesResponse::default()
         }))
     }
 
@@ -233,6 +252,20 @@ impl MirrorService for Canned {
         _: Request<v1::RetireResourcesRequest>,
     ) -> Answer<v1::RetireResourcesResponse> {
         Ok(Response::new(v1::RetireResourcesResponse::default()))
+    }
+
+    async fn publish_resources(
+        &self,
+        request: Request<v1::PublishResourcesRequest>,
+    ) -> Answer<v1::PublishResourcesResponse> {
+        Ok(Response::new(publishing(&request.into_inner())))
+    }
+
+    async fn put_cluster_snapshot(
+        &self,
+        _: Request<v1::PutClusterSnapshotRequest>,
+    ) -> Answer<v1::PutClusterSnapshotResponse> {
+        Ok(Response::new(v1::PutClusterSnapshotResponse::default()))
     }
 
     async fn explain_image(

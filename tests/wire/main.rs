@@ -307,7 +307,7 @@ async fn resources_are_yaml_that_other_tools_read() {
 #[tokio::test]
 async fn nobody_is_asked_where_nobody_is() {
     let server = Server::start().await;
-    for line in ["apply", "resources retire good"] {
+    for line in ["apply", "resources retire good", "resources publish held"] {
         let output = imagesetd(&server, line).await;
         assert_eq!(
             output.status.code(),

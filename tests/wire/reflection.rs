@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 18] = [
+const RPCS: [&str; 20] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -19,6 +19,8 @@ const RPCS: [&str; 18] = [
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",
+    "PublishResources",
+    "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
     "WatchRun",

@@ -23,7 +23,7 @@ pub struct Arguments {
     /// What there is: a registries.conf, or a file or folder of mirror objects
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// What there will be, of the same kind
+    /// What there will be
     #[arg(value_name = "NEW")]
     new: PathBuf,
     /// Picture of the cluster that it happens to, as `oc get -o yaml` prints it: file or folder; may be repeated
@@ -56,11 +56,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         (Side::Objects(old), Side::Objects(new)) => {
             forecast::of_objects(old, new, cluster.as_ref())
         }
-        _ => {
-            return Err(Failure::usage(
-                "one of the two is a registries.conf and the other is not; `imagesetd cluster registries-conf` makes one of mirror objects",
-            ));
-        }
+        (Side::File(old), Side::Objects(new)) => mixed(old, &of(new, cluster.as_ref())?, &cluster),
+        (Side::Objects(old), Side::File(new)) => mixed(&of(old, cluster.as_ref())?, new, &cluster),
     };
     arguments.output.answer(&converted(&forecast), |impact| {
         answer_text(&forecast, impact)
@@ -80,6 +77,23 @@ fn side(path: &Path) -> Result<Side, Failure> {
     };
     inputs::refuse_errors(&objects)?;
     Ok(Side::Objects(objects))
+}
+
+/// Returns what nodes have of mirror objects, beside what the cluster has.
+fn of(objects: &Objects, cluster: Option<&Objects>) -> Result<Node, Failure> {
+    match cluster {
+        Some(cluster) => inputs::rendered(&cluster.with_change(&Objects::default(), objects)),
+        None => inputs::rendered(objects),
+    }
+}
+
+/// Compares a node's file with what mirror objects make of one.
+fn mixed(old: &Node, new: &Node, cluster: &Option<Objects>) -> Forecast {
+    let mut forecast = forecast::of_files(old, new, cluster.as_ref());
+    if cluster.is_none() {
+        forecast.note = "a node's file is compared with the documents alone: what other objects of the cluster bring counts as missing from these".to_owned();
+    }
+    forecast
 }
 
 fn answer_text(forecast: &Forecast, impact: &NodeImpact) -> String {

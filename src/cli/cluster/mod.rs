@@ -18,6 +18,8 @@ pub mod pull_secret;
 
 pub mod registries_conf;
 
+pub mod snapshot;
+
 use clap::Subcommand;
 
 use crate::cli::failure::{Exit, Failure};
@@ -37,6 +39,8 @@ enum Verb {
     Explain(explain::Arguments),
     /// Says what a change of mirror rules does to nodes: nothing, a reload, a drain
     Impact(impact::Arguments),
+    /// Gives the daemon a picture of a cluster, so that plans say what documents do to it
+    Snapshot(snapshot::Arguments),
     /// Finds mistakes in mirror rules before a cluster has them
     Check(check::Arguments),
     /// Says of the images in manifests, Helm output or a plain list whether mirror rules serve them
@@ -55,6 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::RegistriesConf(arguments) => registries_conf::run(&arguments),
         Verb::Explain(arguments) => explain::run(arguments).await,
         Verb::Impact(arguments) => impact::run(&arguments),
+        Verb::Snapshot(arguments) => snapshot::run(arguments).await,
         Verb::Check(arguments) => check::run(arguments).await,
         Verb::Coverage(arguments) => coverage::run(arguments).await,
         Verb::InstallConfig(arguments) => install_config::run(arguments).await,

@@ -75,10 +75,23 @@ fn plan(plan: &Plan) -> String {
     if let Some(attached) = plain::attached(plan) {
         text += &format!("\n{attached}.\n");
     }
-    if let Some(impact) = &plan.node_impact {
+    for cluster in &plan.cluster_impacts {
+        text += &format!(
+            "\n**Nodes of {}\n",
+            escape(&plain::cluster_line(cluster)).replacen(':', ":**", 1)
+        );
+        let impact = cluster.node_impact.iter();
+        text += &list(impact.flat_map(plain::reasons));
+    }
+    if let Some(impact) = plan
+        .node_impact
+        .as_ref()
+        .filter(|_| plan.cluster_impacts.is_empty())
+    {
         text += &format!("\n**Nodes:** {}\n", escape(&plain::impact_line(impact)));
         text += &list(impact.reasons.iter().map(|reason| &reason.message));
     }
+    text += &titled("Documents that wait", plain::held(plan));
     text += &titled("Know", plain::warnings(plan).iter());
     text += &titled(
         "Moved upstream",

@@ -284,6 +284,8 @@ fn example() -> Plan {
             after: after.to_owned(),
         };
     Plan {
+        cluster_impacts: Vec::new(),
+        held_documents: Vec::new(),
         id: "4f1c9a7788".to_owned(),
         image_set: "prod/ocp-4.13".to_owned(),
         revision: "main@sha1:0123456789abcdef0123456789abcdef01234567".to_owned(),

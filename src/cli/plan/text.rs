@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     cli::{diff, text},
     grpc::v1::{
-        AttachedCount, AttachedKind, CatalogHead, Change, DocumentChange, Freshness, ImageKind,
-        NodeImpact, PendingReason, Plan, PlanStep, RequiredBundle,
+        AttachedCount, AttachedKind, CatalogHead, Change, ClusterImpact, DocumentChange, Freshness,
+        ImageKind, NodeImpact, PendingReason, Plan, PlanStep, RequiredBundle,
     },
 };
 
@@ -81,7 +81,8 @@ pub fn preview(plan: &Plan, short: &str) -> String {
     text += &section("Conditional updates on the path", conditional, risks);
     if !changes_nothing(plan) {
         text += &section("Documents", plan.documents.iter().map(document), u64::MAX);
-        text += &nodes(plan.node_impact.as_ref());
+        text += &nodes(plan.node_impact.as_ref(), &plan.cluster_impacts);
+        text += &section("Documents that wait", held(plan), u64::MAX);
     }
     text + &section("Know", warnings(plan).into_iter(), u64::MAX)
 }
@@ -233,7 +234,8 @@ fn section(title: &str, lines: impl Iterator<Item = String>, total: u64) -> Stri
     text
 }
 
-fn document(change: &DocumentChange) -> String {
+/// Returns what becomes of a document in one line.
+pub fn document(change: &DocumentChange) -> String {
     let (new, gone) = diff::size(&change.before, &change.after);
     let name = format!("{} ({})", change.file_name, change.kind);
     match change.change() {
@@ -244,18 +246,39 @@ fn document(change: &DocumentChange) -> String {
     }
 }
 
-fn nodes(impact: Option<&NodeImpact>) -> String {
-    let Some(impact) = impact else {
-        return String::new();
-    };
-    let mut lines = vec![impact_line(impact)];
-    lines.extend(
-        impact
-            .reasons
-            .iter()
-            .map(|reason| format!("  {}", reason.message)),
-    );
+/// Returns what happens to nodes: by our documents alone, or to each cluster that is known.
+pub fn nodes(impact: Option<&NodeImpact>, clusters: &[ClusterImpact]) -> String {
+    let mut lines = Vec::new();
+    if let Some(impact) = impact.filter(|_| clusters.is_empty()) {
+        lines.push(impact_line(impact));
+        lines.extend(reasons(impact).map(|reason| format!("  {reason}")));
+    }
+    for cluster in clusters {
+        lines.push(cluster_line(cluster));
+        let impact = cluster.node_impact.iter();
+        lines.extend(impact.flat_map(reasons).map(|reason| format!("  {reason}")));
+    }
     section("Nodes", lines.into_iter(), u64::MAX)
+}
+
+/// Returns what happens to a cluster in one line.
+pub fn cluster_line(cluster: &ClusterImpact) -> String {
+    let impact = cluster.node_impact.clone().unwrap_or_default();
+    let pictured = cluster.pictured_at.as_ref().map_or_else(String::new, |at| {
+        format!(", pictured at {}", text::time(Some(at)))
+    });
+    format!("{}: {}{pictured}", cluster.cluster, impact_line(&impact))
+}
+
+/// Returns the causes of what happens to nodes.
+pub fn reasons(impact: &NodeImpact) -> impl Iterator<Item = &str> {
+    impact.reasons.iter().map(|reason| reason.message.as_str())
+}
+
+/// Returns the documents that would wait, and why.
+pub fn held(plan: &Plan) -> impl Iterator<Item = String> {
+    let held = plan.held_documents.iter();
+    held.map(|held| format!("{}: {}", held.file_name, held.reason))
 }
 
 /// Returns what happens to nodes in one line.

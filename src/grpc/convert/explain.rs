@@ -3,10 +3,9 @@
 use crate::{
     cluster::{
         forecast::Forecast,
-        impact::Reason,
         pull::{Attempt, Resolution},
     },
-    grpc::v1,
+    grpc::{convert::plan::pictured_impact, v1},
     model::image::Reference,
 };
 
@@ -39,27 +38,5 @@ pub fn explained(
 
 /// Returns what a change does to the nodes of a cluster.
 pub fn forecast(forecast: &Forecast) -> v1::NodeImpact {
-    let reason = |reason: &Reason| v1::ImpactReason {
-        scope: reason
-            .scope
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        mirror: reason
-            .mirror
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        drain: forecast.drain,
-        message: reason.message.clone(),
-    };
-    v1::NodeImpact {
-        reload: forecast.reload,
-        drain: forecast.drain,
-        unknown: forecast.unknown,
-        reasons: forecast.reasons.iter().map(reason).collect(),
-        note: forecast.note.clone(),
-        reboot: forecast.reboot,
-        refused: forecast.refused,
-    }
+    pictured_impact(&forecast.into())
 }

@@ -26,7 +26,7 @@ pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
 pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};
-pub use resources::{resources, retired};
+pub use resources::{pictured, released, resources, retired};
 pub use run::{run, run_event, run_summary};
 pub use status::status_answer;
 

@@ -39,6 +39,8 @@ pub fn plan(view: &PlanView) -> v1::Plan {
         plan,
         documents,
         impact,
+        clusters,
+        held,
         ..
     } = &*view.record;
     v1::Plan {
@@ -55,6 +57,8 @@ pub fn plan(view: &PlanView) -> v1::Plan {
         conditional_updates: plan.conditional.iter().map(conditional).collect(),
         documents: documents.iter().map(document_change).collect(),
         node_impact: Some(node_impact(impact)),
+        cluster_impacts: clusters.iter().map(cluster_impact).collect(),
+        held_documents: held.iter().map(held_document).collect(),
         warnings: plan.warnings.clone(),
         unsupported: plan
             .unsupported
@@ -285,8 +289,34 @@ pub(super) fn document_change(change: &record::DocumentChange) -> v1::DocumentCh
 /// What a forecast rests on: of other documents in a cluster nothing is known here.
 const IMPACT_NOTE: &str = "going by these documents only; others in a cluster may change it";
 
-/// Returns what happens to nodes.
+/// Returns what happens to nodes where nothing is known but our documents.
 pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
+    v1::NodeImpact {
+        note: IMPACT_NOTE.to_owned(),
+        ..pictured_impact(impact)
+    }
+}
+
+/// Returns what happens to one cluster.
+pub(super) fn cluster_impact(cluster: &record::ClusterImpact) -> v1::ClusterImpact {
+    v1::ClusterImpact {
+        cluster: cluster.cluster.clone(),
+        node_impact: Some(pictured_impact(&cluster.impact)),
+        pictured_at: cluster.pictured.map(time),
+    }
+}
+
+fn held_document(held: &record::HeldDocument) -> v1::HeldDocument {
+    v1::HeldDocument {
+        name: held.name.clone(),
+        file_name: held.file_name.clone(),
+        kind: held.kind.clone(),
+        reason: held.why.clone(),
+    }
+}
+
+/// Returns what happens to nodes, with what the answer rests on.
+pub(super) fn pictured_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
     let reasons = impact.reasons.iter().map(|reason| v1::ImpactReason {
         scope: reason.scope.clone(),
         mirror: reason.mirror.clone(),
@@ -298,7 +328,8 @@ pub(super) fn node_impact(impact: &record::NodeImpact) -> v1::NodeImpact {
         drain: impact.drain,
         unknown: impact.unknown,
         reasons: reasons.collect(),
-        note: IMPACT_NOTE.to_owned(),
-        ..v1::NodeImpact::default()
+        note: impact.note.clone(),
+        reboot: impact.reboot,
+        refused: impact.refused,
     }
 }

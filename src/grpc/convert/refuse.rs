@@ -195,6 +195,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::Invalid { .. } => (Code::FailedPrecondition, "IMAGE_SET_INVALID"),
         Error::Stale { .. } => (Code::FailedPrecondition, "STALE_PLAN"),
         Error::Busy { .. } => (Code::AlreadyExists, "RUN_ACTIVE"),
+        Error::NoCluster { .. } => (Code::NotFound, "CLUSTER_NOT_FOUND"),
         Error::NothingPublished(_) => (Code::NotFound, "RULES_NOT_FOUND"),
         Error::RulesRefused(_) => (Code::FailedPrecondition, "RULES_REFUSED"),
         Error::Over(_) => (Code::FailedPrecondition, "RUN_FINISHED"),
@@ -202,7 +203,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
             (Code::FailedPrecondition, "MIRROR_AUTHENTICATION")
         }
         Error::Mirror(_) => (Code::Unavailable, "MIRROR_UNAVAILABLE"),
-        Error::Store(_) => (Code::Unavailable, "STATE_UNAVAILABLE"),
+        Error::Store(_) | Error::Picture { .. } => (Code::Unavailable, "STATE_UNAVAILABLE"),
         Error::Output(_) => (Code::Unavailable, "OUTPUT_UNAVAILABLE"),
         Error::Unfit(_) | Error::Look(LookError::Unfit(_)) => {
             (Code::InvalidArgument, "INVALID_REQUEST")

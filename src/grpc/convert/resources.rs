@@ -6,20 +6,39 @@ use serde_json::Value;
 use crate::{
     cluster::document::Document,
     grpc::{
-        convert::plan::{document_change, node_impact},
+        convert::plan::{cluster_impact, document_change, node_impact},
         v1,
     },
     model::record,
-    reconcile::{ResourceView, Retired},
+    reconcile::{Pictured, ReleaseUpdate, Released, ResourceView, Retired},
 };
 
 /// Returns the documents of the kinds asked for, all where none is.
-pub fn resources(resources: &[ResourceView], kinds: &[String]) -> v1::GetResourcesResponse {
+pub fn resources(
+    resources: &[ResourceView],
+    kinds: &[String],
+    updates: &[ReleaseUpdate],
+) -> v1::GetResourcesResponse {
     let resources = resources.iter().map(resource);
     v1::GetResourcesResponse {
         resources: resources
             .filter(|r| kinds.is_empty() || kinds.contains(&r.kind))
             .collect(),
+        updates: updates.iter().map(update).collect(),
+    }
+}
+
+fn update(update: &ReleaseUpdate) -> v1::ReleaseUpdate {
+    v1::ReleaseUpdate {
+        image_set: update.set.to_string(),
+        version: update.version.clone(),
+        architecture: update.architecture.clone(),
+        image: update.image.clone(),
+        signature_files: update.signatures.clone(),
+        command: format!(
+            "oc adm upgrade --to-image {} --allow-explicit-upgrade",
+            update.image
+        ),
     }
 }
 
@@ -58,6 +77,28 @@ fn plain(value: &Value) -> Plain {
         Value::Object(_) => Is::StructValue(structure(value)),
     };
     Plain { kind: Some(kind) }
+}
+
+/// Returns what was published of what waited, or would be.
+pub fn released(released: &Released) -> v1::PublishResourcesResponse {
+    let changed = released.documents.iter().filter(|c| c.before != c.after);
+    v1::PublishResourcesResponse {
+        documents: changed.map(document_change).collect(),
+        node_impact: Some(node_impact(&released.impact)),
+        cluster_impacts: released.clusters.iter().map(cluster_impact).collect(),
+    }
+}
+
+/// Returns what the picture of a cluster shows.
+pub fn pictured(pictured: &Pictured) -> v1::PutClusterSnapshotResponse {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    v1::PutClusterSnapshotResponse {
+        mirror_objects: count(pictured.mirror_objects),
+        pools: count(pictured.pools),
+        image_config: pictured.image_config,
+        machine_configuration: pictured.machine_configuration,
+        passed_by: count(pictured.passed_by),
+    }
 }
 
 /// Returns what was retired, or would be.

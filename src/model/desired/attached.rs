@@ -207,7 +207,7 @@ mod tests {
         accessory::Kind as What,
         facts::{Fact, Failure},
         manifest::{Manifest, OCI_INDEX},
-        policy::{ApplyMode, MirrorScope, OnRefresh},
+        policy::{ApplyMode, HoldDocuments, MirrorScope, OnRefresh},
     };
 
     fn policy(copy_signatures: bool) -> Policy {
@@ -222,6 +222,8 @@ mod tests {
             conditional_updates: false,
             copy_signatures,
             signatures_refresh: Duration::from_secs(3600),
+            hold_documents: HoldDocuments::Never,
+            windows: Vec::new(),
             catalog_reference: Default::default(),
             catalog_poll: Duration::from_secs(1800),
         }

@@ -9,7 +9,7 @@ use crate::model::{
     facts::Fact,
     imageset::{Blocked, Channel, ChannelType, Helm, SetName},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
-    policy::{ApplyMode, MirrorScope, OnRefresh},
+    policy::{ApplyMode, HoldDocuments, MirrorScope, OnRefresh},
     release::{
         fixture::{graph, payload as payload_of},
         payload::{Component, Unreadable},
@@ -30,6 +30,8 @@ pub(super) fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: std::time::Duration::from_secs(3600),
+        hold_documents: HoldDocuments::Never,
+        windows: Vec::new(),
         catalog_reference: Default::default(),
         catalog_poll: std::time::Duration::from_secs(1800),
     }

@@ -6,7 +6,7 @@ use crate::model::{
     image::Reference,
     mirrored::Position,
     plan::{Moved, PlanId, Step},
-    policy::MirrorScope,
+    policy::{HoldDocuments, MirrorScope},
     record::Cancelled,
 };
 
@@ -22,6 +22,8 @@ fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(3600),
+        hold_documents: HoldDocuments::Never,
+        windows: Vec::new(),
         catalog_reference: Default::default(),
         catalog_poll: Duration::from_secs(1800),
     }

@@ -101,6 +101,8 @@ fn record(pins: &[(&str, &str)], unresolved: &[&str], unwanted: &[&str]) -> Plan
         pins: meanings(pins),
         documents: vec![],
         impact: NodeImpact::default(),
+        clusters: vec![],
+        held: vec![],
         pending: Pending::No,
         run: None,
         applied: false,

@@ -45,6 +45,8 @@ fn plan() -> PlanRecord {
         pins: BTreeMap::new(),
         documents: vec![],
         impact: NodeImpact::default(),
+        clusters: vec![],
+        held: vec![],
         pending: Pending::No,
         run: None,
         applied: true,
