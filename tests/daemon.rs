@@ -34,3 +34,6 @@ mod runs;
 
 #[path = "daemon/sharing.rs"]
 mod sharing;
+
+#[path = "daemon/verifying.rs"]
+mod verifying;

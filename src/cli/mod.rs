@@ -52,6 +52,8 @@ pub mod token;
 
 pub mod validate;
 
+pub mod verify;
+
 pub mod version;
 
 pub mod watch;
@@ -99,6 +101,8 @@ pub enum Verb {
     Resources(resources::Arguments),
     /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
     Cluster(cluster::Arguments),
+    /// Asks the mirror whether it still holds, by digest, what was mirrored, and has copied again what it lost
+    Verify(verify::Arguments),
     /// Checks image set files, all problems of all files at once; without a daemon or a network, or those that the daemon watches
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
@@ -144,6 +148,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
+        Verb::Verify(arguments) => verify::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
         Verb::Catalog(arguments) => catalog::run(arguments).await,
@@ -273,6 +278,8 @@ mod tests {
             "resources list",
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
+            "verify",
+            "verify prod/ocp app --depth deep --repair -o json",
             "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
             "catalog list r.io/x:1 --package p --channel c -o json",
@@ -352,6 +359,7 @@ mod tests {
             "resources print",
             "resources list",
             "resources retire a",
+            "verify",
         ];
         let connection = "--endpoint https://m.lan:9443 --token-file /t --ca-file /ca --client-cert /c --client-key /k --server-name n";
         for line in lines {

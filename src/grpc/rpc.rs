@@ -41,6 +41,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("WatchRun", Right::Read),
     rpc("CancelRun", Right::Apply),
     rpc("ListRuns", Right::Read),
+    rpc("VerifyMirror", Right::Plan),
     rpc("GetStatus", Right::Read),
     rpc("WatchStatus", Right::Read),
     rpc("GetResources", Right::Read),

@@ -30,6 +30,8 @@ pub mod desired;
 
 pub mod mirrored;
 
+pub mod drift;
+
 pub mod plan;
 
 pub mod record;

@@ -47,6 +47,8 @@ mod tidy;
 
 mod told;
 
+mod verifying;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
@@ -63,6 +65,7 @@ pub use answers::{
 };
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
+pub use verifying::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
 
 use state::{SetState, State};
 
@@ -259,6 +262,10 @@ struct Inner {
     mirrored: RwLock<Mirrored>,
     /// Orders what is applied to `mirrored` and what is written to the store.
     journal: tokio::sync::Mutex<()>,
+    /// The mirror is checked by one at a time.
+    verifying: tokio::sync::Mutex<()>,
+    /// How fast it is asked then.
+    pace: copy::Pace,
     /// Documents are forecast and written by one at a time.
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -291,6 +298,7 @@ impl Handle {
             keeper,
             width,
         );
+        let pace = copy::Pace::per_second(parts.settings.verify.rate);
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
@@ -304,6 +312,8 @@ impl Handle {
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),
             journal: tokio::sync::Mutex::default(),
+            verifying: tokio::sync::Mutex::default(),
+            pace,
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
@@ -442,8 +452,8 @@ impl Inner {
             let mut state = self.state();
             state
                 .sets
-                .values_mut()
-                .for_each(|set| status::refresh_set(set, now));
+                .iter_mut()
+                .for_each(|(name, set)| status::refresh_set(name, set, now));
             status::refresh_daemon(&mut state, now);
         }
         self.changes.send_modify(|n| *n += 1);

@@ -30,6 +30,7 @@ impl Handle {
     /// Follows the directory until the daemon stops.
     pub async fn follow(&self, mut directory: watch::Receiver<Option<Arc<Observation>>>) {
         self.inner.tracker.spawn(self.clone().keep_tidy());
+        self.inner.tracker.spawn(self.clone().keep_verifying());
         loop {
             let wake = self.next_wake();
             tokio::select! {

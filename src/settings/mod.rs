@@ -17,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
     access::{CertificateRule, PeerRule, Right, Token},
+    drift::Depth,
     image::Repository,
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
@@ -71,6 +72,8 @@ pub struct Settings {
     pub retries: u32,
     /// How long a stop waits for what is in flight.
     pub shutdown_timeout: Duration,
+    /// How the mirror is checked, by the daemon itself and when asked.
+    pub verify: Verify,
     /// How many plans are kept per image set.
     pub keep_plans: usize,
     /// How many runs are kept per image set.
@@ -209,6 +212,19 @@ pub struct Override {
     pub catalog_reference: Option<crate::model::policy::CatalogReference>,
     /// See [`Policy::catalog_poll`].
     pub catalog_poll: Option<Duration>,
+}
+
+/// `verify`: whether the mirror still holds what was mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// How often the daemon looks by itself; never where nothing is said here.
+    pub every: Option<Duration>,
+    /// How closely it looks then.
+    pub depth: Depth,
+    /// The most requests a second, whoever asked for the check.
+    pub rate: u32,
+    /// Whether what is lost is copied again without anybody asking.
+    pub repair: bool,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.

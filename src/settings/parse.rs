@@ -11,7 +11,7 @@ use super::{
     listen::listen,
     stanzas::{
         git, keep, registries, registries_conf, release_verification, signatures, source_policies,
-        update_service,
+        update_service, verify,
     },
     units::{Size, Time},
 };
@@ -119,6 +119,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         retries: u32::try_from(count(top, "retries", 5, 0..=100)).unwrap_or(5),
         shutdown_timeout: time(top, "shutdown_timeout", Duration::ZERO)
             .unwrap_or(Duration::from_secs(30)),
+        verify: verify(top),
         keep_plans,
         keep_runs,
         // Last, so that all else has been looked at.
@@ -242,7 +243,7 @@ pub(super) fn word(fields: &mut Fields<'_>, key: &'static str) -> Option<String>
 }
 
 /// Reads one of several words.
-fn choice<T: Clone>(
+pub(super) fn choice<T: Clone>(
     fields: &mut Fields<'_>,
     key: &'static str,
     what: &str,

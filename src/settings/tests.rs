@@ -122,6 +122,12 @@ fn defaults(target: &str) -> Settings {
         parallel_blobs: 16,
         retries: 5,
         shutdown_timeout: Duration::from_secs(30),
+        verify: Verify {
+            every: Some(Duration::from_secs(24 * 3600)),
+            depth: Depth::Quick,
+            rate: 20,
+            repair: false,
+        },
         keep_plans: 20,
         keep_runs: 50,
     }
@@ -516,4 +522,23 @@ fn what_the_environment_says_counts_for_okd_only_where_nothing_else_was_said() {
     assert_eq!(taken(silent, url, key), (both.clone(), both.clone()));
     let okd = "target: a.b\nrelease_verification: {okd: {keyring: /okd}}\n";
     assert_eq!(taken(okd, url, key), (both, (false, Some("/okd".into()))));
+}
+
+#[test]
+fn checks_of_the_mirror_are_daily_unless_something_else_is_said() {
+    let verify = |text: &str| good(&format!("target: m.lan\nverify: {text}\n")).verify;
+    assert_eq!(
+        verify("{every: 12h, depth: read, rate: 5, repair: true}"),
+        Verify {
+            every: Some(Duration::from_secs(12 * 3600)),
+            depth: Depth::Read,
+            rate: 5,
+            repair: true,
+        }
+    );
+    assert_eq!(verify("{every: never}").every, None);
+    assert_eq!(
+        told("target: m.lan\nverify: {every: 0s, depth: full, rate: 0}\n").len(),
+        3
+    );
 }

@@ -18,6 +18,8 @@ mod run;
 
 mod status;
 
+mod verify;
+
 use jiff::Timestamp;
 
 pub use ask::{files, given, page};
@@ -29,6 +31,7 @@ pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};
 pub use resources::{resources, retired};
 pub use run::{run, run_event, run_summary};
 pub use status::status_answer;
+pub use verify::{verify_event, verify_order};
 
 /// How many entries of a list that can be very long stand in one message.
 const MOST: usize = 1000;
