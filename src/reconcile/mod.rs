@@ -15,6 +15,8 @@ mod attached;
 
 mod documents;
 
+mod events;
+
 mod explaining;
 
 mod keeper;
@@ -53,6 +55,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
+pub use events::{Event, Events, What};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -244,6 +247,7 @@ struct Inner {
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    news: events::News,
     wake: Notify,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -284,6 +288,7 @@ impl Handle {
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
+            news: events::News::default(),
             wake: Notify::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

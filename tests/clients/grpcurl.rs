@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 16] = [
+const RPCS: [&str; 17] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -32,6 +32,7 @@ const RPCS: [&str; 16] = [
     "ListRuns",
     "RetireResources",
     "ValidateImageSets",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

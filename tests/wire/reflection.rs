@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 16] = [
+const RPCS: [&str; 17] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -19,6 +19,7 @@ const RPCS: [&str; 16] = [
     "ListRuns",
     "RetireResources",
     "ValidateImageSets",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

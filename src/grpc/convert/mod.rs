@@ -2,6 +2,8 @@
 
 mod ask;
 
+mod event;
+
 mod explain;
 
 mod found;
@@ -19,6 +21,7 @@ mod status;
 use jiff::Timestamp;
 
 pub use ask::{files, given, page};
+pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
