@@ -13,7 +13,7 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: ansible help build demo bench test check deps format lint proto tree docs tests
+.PHONY: ansible help build demo bench test test-opm check deps format lint proto tree docs tests
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ check: format lint ## Format, lints, unit tests: what to run before every commit
 	cargo test --locked --lib --test architecture
 
 test: deps format lint proto tree docs ansible tests ## Everything, on a fresh Debian or Ubuntu too: installs what it needs first
+
+# Beside `test`: building opm takes minutes, so CI runs this where it was built before.
+test-opm: ## Have opm, which clusters run, read and serve rebuilt catalogs; builds it at first (needs Go)
+	@.ci/opm "$(TOOLS)/bin"
+	IMAGESETD_OPM="$(TOOLS)/bin/opm" cargo test --locked --test mirror operators::
 
 deps: ## Install what the tests need (root or sudo): registries, skopeo, grpcurl, buf, Rust
 	@.ci/deps

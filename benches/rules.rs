@@ -61,6 +61,8 @@ fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(24 * 3600),
+        catalog_reference: Default::default(),
+        catalog_poll: Duration::from_secs(1800),
     }
 }
 

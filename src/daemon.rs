@@ -153,6 +153,15 @@ pub fn open(
     Ok(Handle::open(parts)?)
 }
 
+/// Makes a client that only reads from upstreams, for who looks at them without a daemon.
+///
+/// # Errors
+///
+/// The credentials cannot be read, or connections not be prepared.
+pub fn source(settings: &Settings, sides: &Sides) -> Result<Client, Error> {
+    Ok(client(settings, &Site::of(settings)?, &sides.source)?)
+}
+
 /// Reads the keyrings; of OKD none is known where the settings name none.
 fn signature_stores(settings: &Settings) -> Result<SignatureStores, signature_store::Error> {
     let source = |signed_by: &SignedBy| {

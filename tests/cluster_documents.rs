@@ -183,6 +183,7 @@ fn check(value: &Value, schema: &Value, at: &str, problems: &mut Vec<String>) {
         Value::Object(_) => "object",
         Value::Array(_) => "array",
         Value::String(_) => "string",
+        Value::Number(number) if number.is_i64() => "integer",
         _ => "other",
     };
     if schema["type"] != kind {
@@ -348,5 +349,89 @@ proptest! {
             prop_assert_eq!(&read, &document.value);
             prop_assert_eq!(refused(schemas, &read), <[&str; 0]>::default(), "{}", document.text);
         }
+    }
+}
+
+/// The part of a schema that [`check`] knows; rules in CEL are the API server's alone.
+fn known_part(schema: &Value) -> Value {
+    let known = ["type", "properties", "required", "items", "pattern", "enum"];
+    match schema {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| known.contains(&key.as_str()));
+            let part = |(key, value): (&String, &Value)| {
+                let value = match (key.as_str(), value) {
+                    ("properties", Value::Object(all)) => {
+                        let all = all.iter();
+                        all.map(|(name, schema)| (name.clone(), known_part(schema)))
+                            .collect()
+                    }
+                    ("items", items) => known_part(items),
+                    (_, value) => value.clone(),
+                };
+                (key.clone(), value)
+            };
+            kept.map(part).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A site's own CatalogSource.
+const TEMPLATE: &str = "apiVersion: operators.coreos.com/v1alpha1
+kind: CatalogSource
+metadata:
+  name: mine
+  labels: {tier: one}
+spec:
+  sourceType: grpc
+  displayName: Ours
+  priority: -100
+  grpcPodConfig:
+    securityContextConfig: restricted
+    extractContent: {catalogDir: /configs}
+";
+
+#[test]
+fn the_api_takes_the_documents_of_catalogs() {
+    let Some(folder) = skip::real_data("the_api_takes_the_documents_of_catalogs") else {
+        return;
+    };
+    let schema = |file: &str| {
+        let text = fs::read_to_string(folder.join("crds").join(file)).unwrap();
+        let crd: Value = serde_yaml::from_str(&text).unwrap();
+        let version = &crd["spec"]["versions"][0];
+        let group = crd["spec"]["group"].as_str().unwrap();
+        let api = format!("{group}/{}", version["name"].as_str().unwrap());
+        (api, known_part(&version["schema"]["openAPIV3Schema"]))
+    };
+    let schemas = BTreeMap::from([
+        schema("catalogsources.operators.coreos.com.yaml"),
+        schema("clustercatalogs.olm.operatorframework.io.yaml"),
+    ]);
+    let reference: imagesetd::model::image::Reference =
+        "m.lan:5000/ocp/redhat/redhat-operator-index:v4.17"
+            .parse()
+            .unwrap();
+    use imagesetd::cluster::catalog::{Manner, Template};
+    let catalog = imagesetd::cluster::catalog::Catalog {
+        set: SetName("prod/ocp-4.16".into()),
+        digest: imagesetd::model::image::Digest::of(b"catalog"),
+        landed: true,
+        manner: Manner {
+            poll: Some(30),
+            template: Template::read(TEMPLATE.as_bytes()).unwrap().0,
+        },
+        tag: reference.tag.clone().unwrap(),
+        repository: reference.repository,
+    };
+    let set = catalog.set.clone();
+    let (objects, _) = imagesetd::cluster::catalog::objects(&set, &[catalog].into(), &[]);
+    assert_eq!(objects.len(), 2);
+    for object in objects {
+        let read: Value = serde_yaml::from_str(&object.text).unwrap();
+        assert_eq!(read, object.value);
+        let mut problems = Vec::new();
+        check(&read, &schemas[object.api_version()], "", &mut problems);
+        assert_eq!(problems, [""; 0], "{}", object.file_name);
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod apply;
 
+pub mod catalog;
+
 pub mod cluster;
 
 pub mod connect;
@@ -105,6 +107,8 @@ pub enum Verb {
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
     Releases(releases::Arguments),
+    /// Looks at operator catalogs, and at what an image set keeps of them
+    Catalog(catalog::Arguments),
     /// Makes bearer tokens, with which clients say who they are
     Token(token::Arguments),
     /// Says the version of this binary, and of the daemon where one answers
@@ -147,6 +151,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Cluster(arguments) => cluster::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
+        Verb::Catalog(arguments) => catalog::run(arguments).await,
         Verb::Token(arguments) => token::run(arguments),
         Verb::Version(arguments) => version::run(arguments).await,
         Verb::Completions(arguments) => manual::completions(&arguments, command()),
@@ -276,6 +281,8 @@ mod tests {
             "validate a.yaml prod -o json",
             "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
+            "catalog list r.io/x:1 --package p --channel c -o json",
+            "catalog filter -c a.yaml --catalog /srv/catalog --state /s -o fbc",
             "token new ci --rights plan --add-to /etc/imagesetd/tokens --write-to ci.token",
             "status --endpoint https://h:1 --ca-file a --client-cert b --client-key c --server-name n --token-file t",
             "completions bash",
@@ -310,6 +317,7 @@ mod tests {
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",
             "status --client-cert a.pem",
+            "catalog list r.io/x:1 --channel c",
             "cluster explain quay.io/a/b:1",
             "cluster coverage a.yaml",
             "cluster coverage a.yaml --live --rules b.yaml",

@@ -262,6 +262,12 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
                 .join("; "),
         )
     })?;
+    // Paths in image sets begin where the files are.
+    let folder = order.config.first().and_then(|file| file.parent());
+    settings.directory = match folder {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => ".".into(),
+    };
     settings.state.clone_from(&order.state);
     settings.output.clone_from(&order.resources);
     settings.authfile.clone_from(&order.authfile);

@@ -84,11 +84,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let pad = width(column) + 2 - cell.chars().count();
+            let pad = widths[column] + 2 - cell.chars().count();
             line += cell;
             line.extend(std::iter::repeat_n(' ', pad));
         }

@@ -34,6 +34,8 @@ pub mod render;
 
 pub mod retire;
 
+pub mod catalog;
+
 pub mod change;
 
 pub mod node;
@@ -108,17 +110,20 @@ pub enum Purpose {
     Release,
     /// A single image.
     Additional,
+    /// An operator's bundle, or an image that one names.
+    Operators,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Purpose; 2] = [Purpose::Release, Purpose::Additional];
+    pub const ALL: [Purpose; 3] = [Purpose::Release, Purpose::Additional, Purpose::Operators];
 
     /// Returns the word that object names end in.
     pub fn as_str(self) -> &'static str {
         match self {
             Purpose::Release => "release",
             Purpose::Additional => "additional",
+            Purpose::Operators => "operators",
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     cluster::{
-        Kind, Purpose,
+        Kind, Purpose, catalog,
         document::{API_VERSION, Document, IMAGE_SET, MANAGED_BY, MANAGER, PURPOSE, rules},
         name,
         object::Object,
@@ -106,6 +106,19 @@ pub fn inspect(file: &str, bytes: &[u8]) -> Result<Found, String> {
                         "`{file}` is left alone, and its signatures are not counted: {why}; restore the file as imagesetd wrote it, or delete it to have it written anew"
                     )
                 });
+        }
+        _ if catalog::is_one(&value) => {
+            let set = head.metadata.annotation(IMAGE_SET).map(str::to_owned);
+            return Ok(match set {
+                Ok(set) => Found::Object(Box::new(Object {
+                    file_name: file.to_owned(),
+                    set: SetName(set),
+                    name: head.metadata.name,
+                    text: text.to_owned(),
+                    value,
+                })),
+                Err(_) => Found::Other,
+            });
         }
         _ => return Ok(Found::Other),
     };

@@ -281,19 +281,24 @@ impl Run {
     }
 
     /// Brings what can be begun, and each payload as soon as its components have ended: a release that is whole is not kept waiting
-    /// for the next one.
+    /// for the next one. Operator catalogs come last, when what they offer is there.
     async fn steps(&self, ready: Vec<Numbered>) {
-        stream::iter(ready)
-            .for_each_concurrent(
-                self.engine.limits.images.max(1),
-                |(number, step)| async move {
-                    self.step(number, step.clone()).await;
-                    for (number, payload) in self.units.ended(&step) {
-                        self.step(number, payload).await;
-                    }
-                },
-            )
-            .await;
+        let (catalogs, first): (Vec<_>, Vec<_>) = ready
+            .into_iter()
+            .partition(|(_, step)| step.image.kind.is_catalog());
+        for wave in [first, catalogs] {
+            stream::iter(wave)
+                .for_each_concurrent(
+                    self.engine.limits.images.max(1),
+                    |(number, step)| async move {
+                        self.step(number, step.clone()).await;
+                        for (number, payload) in self.units.ended(&step) {
+                            self.step(number, payload).await;
+                        }
+                    },
+                )
+                .await;
+        }
     }
 
     async fn step(&self, number: usize, step: Arc<Step>) {

@@ -48,6 +48,8 @@ pub const RPCS: &[Rpc] = &[
     rpc("RetireResources", Right::Admin),
     rpc("ExplainImage", Right::Read),
     with_files("GetInstallConfig", Right::Read),
+    rpc("ListCatalog", Right::Plan),
+    with_files("FilterCatalog", Right::Plan),
 ];
 
 impl Rpc {

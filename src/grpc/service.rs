@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
@@ -10,9 +11,9 @@ use crate::{
     grpc::{
         audit::Subject,
         convert::{self, given, refusal, unfit},
-        v1::{self, mirror_service_server::MirrorService},
+        v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
     },
-    reconcile::{Applied, Events, Feed, Handle, RunEvent},
+    reconcile::{Applied, Events, Feed, Handle, Looked, RunEvent},
 };
 
 /// How many plans and runs a page has, and the most it may have.
@@ -57,6 +58,7 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl MirrorService for Service {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
+    type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
     type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
@@ -382,6 +384,63 @@ impl MirrorService for Service {
             notes: written.notes,
         }))
     }
+
+    async fn list_catalog(
+        &self,
+        request: Request<v1::ListCatalogRequest>,
+    ) -> Answer<v1::ListCatalogResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.note("catalog");
+        let (package, channel) = (given(&request.package), given(&request.channel));
+        if package.is_none() && channel.is_some() {
+            return Err(unfit("package", "name the package that has the channel"));
+        }
+        let listed = self
+            .handle
+            .list_catalog(&request.catalog, package, channel)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        Ok(Response::new(convert::listed(&listed, package.is_some())))
+    }
+
+    async fn filter_catalog(
+        &self,
+        request: Request<v1::FilterCatalogRequest>,
+    ) -> Answer<Self::FilterCatalogStream> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if !request.files.is_empty() {
+            subject.note("files sent along");
+        }
+        let files = convert::files(request.files)?;
+        let (set, catalog) = (given(&request.image_set), given(&request.catalog));
+        let looked = self
+            .handle
+            .filter_catalog(set, files, catalog)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        let kept: Vec<v1::FilteredCatalog> = looked.iter().map(convert::filtered).collect();
+        let kept = kept.into_iter().map(|c| Ok(Part::Catalog(c)));
+        let documents = match request.documents {
+            true => documents(looked).boxed(),
+            false => stream::empty().boxed(),
+        };
+        let parts = stream::iter(kept).chain(documents);
+        let answer =
+            parts.map(|part| part.map(|part| v1::FilterCatalogResponse { part: Some(part) }));
+        Ok(Response::new(answer.boxed()))
+    }
+}
+
+/// Returns the documents of filtered catalogs in pieces, written as fast as they are read.
+fn documents(looked: Vec<Looked>) -> impl Stream<Item = Result<Part, Status>> + Send {
+    let pieces = Handle::documents(looked);
+    ReceiverStream::new(pieces).map(|piece| match piece {
+        Ok(bytes) => Ok(Part::Documents(bytes)),
+        Err(error) => Err(convert::refused(&error)),
+    })
 }
 
 /// Returns what happens in a run until it has ended.

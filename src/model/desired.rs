@@ -9,6 +9,8 @@ mod blocked;
 
 mod places;
 
+mod operators;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,7 @@ pub use places::{Claims, yield_to};
 
 use crate::model::{
     accessory::Accessory,
+    catalog::changes::Pulled,
     facts::{Built, Cause, Facts, Failure, Need},
     image::{Digest, Platform, Reference, Repository, Tag},
     imageset::{AdditionalImage, ImageSet},
@@ -43,6 +46,24 @@ pub enum Kind {
     Release,
     /// A single image.
     Additional,
+    /// An image that a bundle of an operator catalog names, or the bundle.
+    Bundle,
+    /// An operator catalog as it is.
+    Catalog,
+    /// An operator catalog that was filtered, and built anew of that.
+    FilteredCatalog,
+}
+
+impl Kind {
+    /// Whether an image is of a release.
+    pub fn is_of_release(self) -> bool {
+        matches!(self, Kind::Release | Kind::ReleaseComponent)
+    }
+
+    /// Whether an image is an operator catalog.
+    pub fn is_catalog(self) -> bool {
+        matches!(self, Kind::Catalog | Kind::FilteredCatalog)
+    }
 }
 
 /// One image the mirror should hold.
@@ -137,6 +158,10 @@ pub struct Desired {
     pub warnings: Vec<String>,
     /// What each tag and channel meant this time.
     pub pins: BTreeMap<String, String>,
+    /// Bundles of catalogs that are there since others require them.
+    pub pulled: Vec<Pulled>,
+    /// The files that say how clusters are told of catalogs (`targetCatalogSourceTemplate`), by the catalog's unit.
+    pub templates: BTreeMap<String, String>,
 }
 
 /// Decides what the mirror should hold for `set`.
@@ -154,6 +179,7 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
     for image in set.additional_images.iter().filter(asked) {
         builder.additional(image);
     }
+    builder.operators(set);
     builder.unsupported(set);
     if !builder.needs.is_empty() {
         return Built::Missing(builder.needs);
@@ -203,11 +229,6 @@ impl Builder<'_> {
     fn unsupported(&mut self, set: &ImageSet) {
         let helm = !set.helm.repositories.is_empty() || !set.helm.local.is_empty();
         let stanzas = [
-            (
-                !set.operators.is_empty(),
-                "mirror.operators",
-                "operator catalogs",
-            ),
             (helm, "mirror.helm", "Helm charts"),
             (
                 set.platform.graph,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     accessory::{Attached, Scope},
+    catalog::wish::{Filtered, Wish},
     image::{Digest, Reference, Repository},
     imageset::ChannelType,
     manifest::Manifest,
@@ -31,6 +32,10 @@ pub enum Need {
     Payload(Repository, Digest),
     /// What belongs to images of one repository: all of them in one question, since one look at its tags answers for many.
     Attached(Repository, BTreeSet<(Digest, Scope)>),
+    /// What is kept of the operator catalogs of an image set.
+    Catalogs(Wish),
+    /// What the image layout in a folder is now.
+    Layout(String),
     /// What the signature store of a kind of releases has for a payload.
     Signatures(ChannelType, Digest),
 }
@@ -46,6 +51,11 @@ impl Need {
                 format!("the release payload {repository}@{digest}")
             }
             Need::Attached(repository, _) => format!("signatures and referrers in {repository}"),
+            Need::Catalogs(wish) => {
+                let names = wish.catalogs.iter().map(|c| c.operator.catalog.as_str());
+                format!("the catalogs {}", names.collect::<Vec<_>>().join(", "))
+            }
+            Need::Layout(folder) => format!("oci://{folder}"),
             Need::Signatures(_, digest) => format!("the signatures of {digest}"),
         }
     }
@@ -60,6 +70,17 @@ pub struct Failure {
     pub transient: bool,
     /// What stands in the way.
     pub cause: Cause,
+}
+
+impl Failure {
+    /// A failure that stays until somebody does something, and that is nobody's in particular.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Failure {
+            reason: reason.into(),
+            transient: false,
+            cause: Cause::Other,
+        }
+    }
 }
 
 /// What stands in the way where something cannot be had; of several, the greatest asks for most of a person.
@@ -94,6 +115,10 @@ pub struct Facts {
     pub signatures: BTreeMap<(ChannelType, Digest), Result<Arc<Signatures>, Failure>>,
     /// What is to be said of the graphs that failed beside the sentence.
     pub failed_graphs: BTreeMap<GraphKey, Failure>,
+    /// What is kept of the catalogs of image sets, by what was asked.
+    pub catalogs: BTreeMap<Digest, Arc<Vec<Result<Filtered, Failure>>>>,
+    /// What the image layouts in folders are.
+    pub layouts: BTreeMap<String, Result<Digest, Failure>>,
 }
 
 /// One thing learnt, the answer to a [`Need`].
@@ -109,6 +134,10 @@ pub enum Fact {
     Payload(Digest, Result<Arc<Payload>, Failure>),
     /// Answers [`Need::Attached`] for one image.
     Attached(Repository, (Digest, Scope), Arc<Attached>),
+    /// Answers [`Need::Catalogs`].
+    Catalogs(Digest, Arc<Vec<Result<Filtered, Failure>>>),
+    /// Answers [`Need::Layout`].
+    Layout(String, Result<Digest, Failure>),
     /// Answers [`Need::Signatures`].
     Signatures(ChannelType, Digest, Result<Arc<Signatures>, Failure>),
 }
@@ -136,6 +165,10 @@ impl Facts {
                 let known = self.attached.entry(repository).or_default();
                 known.insert(image, attached);
             }
+            Fact::Catalogs(key, filtered) => {
+                self.catalogs.insert(key, filtered);
+            }
+            Fact::Layout(folder, digest) => settle(&mut self.layouts, folder, digest),
             Fact::Signatures(kind, digest, signatures) => {
                 settle(&mut self.signatures, (kind, digest), signatures);
             }
@@ -163,6 +196,8 @@ impl Facts {
             Need::Attached(repository, images) => images
                 .iter()
                 .all(|(digest, scope)| self.attached(repository, digest, *scope).is_some()),
+            Need::Catalogs(wish) => self.catalogs.contains_key(&wish.key),
+            Need::Layout(folder) => self.layouts.contains_key(folder),
             Need::Signatures(kind, digest) => {
                 self.signatures.contains_key(&(*kind, digest.clone()))
             }

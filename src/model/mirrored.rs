@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::image::{Digest, Repository, Tag};
+use crate::model::image::{Digest, Registry, Repository, Tag};
 
 /// One thing that is in the mirror now, or is not any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -147,6 +147,14 @@ impl Mirrored {
             .flatten()
             .map(|&n| &self.names.by_number[n as usize])
             .filter(move |r| r.registry() == near.registry() && *r != near)
+    }
+
+    /// Whether a repository of a registry is known to have a blob.
+    pub fn holds_blob(&self, registry: &Registry, digest: &Digest) -> bool {
+        let held = self.blobs.get(digest);
+        let mut repositories =
+            (held.into_iter().flatten()).map(|&n| &self.names.by_number[n as usize]);
+        repositories.any(|repository| repository.registry() == registry)
     }
 
     /// Whether anything at all is known of a repository.

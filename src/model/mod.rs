@@ -22,6 +22,8 @@ pub mod openpgp;
 
 pub mod release;
 
+pub mod catalog;
+
 pub mod facts;
 
 pub mod desired;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     accessory::Accessory,
+    catalog::changes::{self, HeadChange, Pulled},
     desired::{Desired, Kind, Unresolved, Wanted},
     facts::{Built, Cause, Facts, Need},
     image::{Digest, Hasher, Platform, Reference, Repository, Tag},
@@ -102,6 +103,12 @@ pub struct Plan {
     pub unwanted: Vec<Unwanted>,
     /// Tags and channels that moved since the last plan that was applied.
     pub moved: Vec<Moved>,
+    /// What the heads of the channels of operator catalogs become.
+    #[serde(default)]
+    pub heads: Vec<HeadChange>,
+    /// Bundles of operator catalogs that are there since others require them.
+    #[serde(default)]
+    pub pulled: Vec<Pulled>,
     /// Entries that cannot be mirrored now.
     pub unresolved: Vec<Unresolved>,
     /// Stanzas that this version does not mirror, and a sentence for each.
@@ -205,6 +212,8 @@ pub fn build(
         held,
         unwanted: unwanted(basis, desired, &unresolved, mirrored),
         moved: moved(basis, &desired.pins),
+        heads: changes::heads(basis.pins, &desired.pins),
+        pulled: desired.pulled.clone(),
         unresolved,
         unsupported: desired.unsupported.clone(),
         signatures_ignored: desired.signatures_ignored,
@@ -463,7 +472,9 @@ fn unwanted(
         .before
         .iter()
         .filter(|w| !stalled.contains(w.unit.as_str()) && !stalled.contains(w.entry.as_str()))
-        .filter(|w| !(releases_stalled && w.kind != Kind::Additional))
+        .filter(|w| !(releases_stalled && w.kind.is_of_release()))
+        // Of a package that stalls is not known any more what it would have.
+        .filter(|w| w.kind != Kind::Bundle || !unresolved.iter().any(|u| u.stalls(&w.entry)))
         .map(|w| Unwanted {
             target: w.target_reference(),
             digest: w.digest.clone(),
@@ -484,6 +495,7 @@ fn unwanted(
 fn moved(basis: &Basis<'_>, now: &BTreeMap<String, String>) -> Vec<Moved> {
     now.iter()
         .filter(|(subject, _)| !basis.committed || !subject.starts_with("channel "))
+        .filter(|(subject, _)| !changes::is_head(subject))
         .filter_map(|(subject, to)| {
             let from = basis.pins.get(subject).filter(|from| *from != to)?;
             Some(Moved {

@@ -124,6 +124,17 @@ pub struct SourcePolicy {
     pub policy: MirrorSourcePolicy,
 }
 
+/// How clusters refer to operator catalogs in the mirror.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatalogReference {
+    /// By digest: a catalog changes in a cluster when its document is applied.
+    #[default]
+    Digest,
+    /// By tag: a cluster looks at the tag now and then, and a catalog changes when it lands.
+    Tag,
+}
+
 /// What holds for one image set, after defaults and overrides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -147,6 +158,10 @@ pub struct Policy {
     pub copy_signatures: bool,
     /// How often signatures and referrers of an image that is known are looked for again.
     pub signatures_refresh: Duration,
+    /// How clusters refer to operator catalogs in the mirror.
+    pub catalog_reference: CatalogReference,
+    /// How often clusters look at the tag of a catalog, where they refer to it by tag.
+    pub catalog_poll: Duration,
 }
 
 /// Whether `text` is what `pattern` stands for: `*` is any text without `/`, `**` any text, all else itself.

@@ -8,10 +8,11 @@ use std::{
 use super::{
     Error, Inner,
     state::{Resolved, SetState},
+    told::Told,
 };
 use crate::{
     cluster::{
-        self, Object, Purpose, Served, Unit,
+        self, Object, Purpose, Served, Unit, Warning,
         document::Document,
         impact::{self, Effect},
         node::Node,
@@ -53,6 +54,9 @@ pub(super) fn units(
         let purpose = match image.kind {
             Kind::Release | Kind::ReleaseComponent => Purpose::Release,
             Kind::Additional => Purpose::Additional,
+            Kind::Bundle => Purpose::Operators,
+            // Clusters name it by its place in the mirror.
+            Kind::Catalog | Kind::FilteredCatalog => continue,
         };
         let unit = units.entry(&image.unit).or_insert_with(|| Unit {
             set: set.clone(),
@@ -87,8 +91,23 @@ pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
                     target: repository,
                 }],
             }),
+            Err(_) if unresolved.subject.starts_with("catalog ") => {
+                let of_catalog = desired
+                    .images
+                    .iter()
+                    .filter(|w| w.kind == Kind::Bundle && unresolved.subject.starts_with(&w.entry));
+                let images: BTreeMap<_, _> = of_catalog
+                    .map(|w| ((w.source.clone(), w.target.clone()), serve(w)))
+                    .collect();
+                units.push(Unit {
+                    set: set.clone(),
+                    purpose: Purpose::Operators,
+                    landed: false,
+                    images: images.into_values().collect(),
+                });
+            }
             Err(_) => {
-                let of_releases = desired.images.iter().filter(|w| w.kind != Kind::Additional);
+                let of_releases = desired.images.iter().filter(|w| w.kind.is_of_release());
                 releases
                     .extend(of_releases.map(|w| ((w.source.clone(), w.target.clone()), serve(w))));
             }
@@ -123,8 +142,10 @@ pub(super) fn signed(desired: &Desired, landed: impl Fn(&Wanted) -> bool) -> Sig
 /// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
 fn serve(image: &Wanted) -> Served {
     let by_tag = match image.kind {
-        Kind::Additional => image.asked_tag.clone().map(|tag| (tag, image.tag.clone())),
-        Kind::Release | Kind::ReleaseComponent => None,
+        Kind::Additional | Kind::Bundle => {
+            image.asked_tag.clone().map(|tag| (tag, image.tag.clone()))
+        }
+        _ => None,
     };
     Served {
         source: image.source.clone(),
@@ -135,15 +156,15 @@ fn serve(image: &Wanted) -> Served {
 }
 
 impl Inner {
-    /// What publishing would change if these were the units of `set` and the signatures of its releases.
+    /// What publishing would change if these were the units of `set`, the signatures of its releases and its catalogs.
     pub(super) async fn forecast_documents(
         &self,
         set: &SetName,
         units: Vec<Unit>,
-        signed: &Signed,
+        told: Told,
     ) -> Result<Change, Error> {
         let published = self.published().await?;
-        let rendering = self.render(set, units, signed, &published);
+        let rendering = self.render(set, units, told, &published);
         Ok(self.change(set, &published, &rendering))
     }
 
@@ -157,16 +178,22 @@ impl Inner {
             return Ok(());
         };
         self.all_known().await;
+        let manners = self.manners(set, &resolved.desired).await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
-        let (units, signed) = {
+        let (units, told) = {
             let mirrored = self.mirrored();
             let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
             let mut units = units(set, &resolved.desired.images, landed);
             units.extend(lacking(set, &resolved.desired));
-            (units, signed(&resolved.desired, landed))
+            let told = Told {
+                signed: signed(&resolved.desired, landed),
+                catalogs: manners.catalogs(set, &resolved.desired.images, landed),
+                warnings: manners.warnings.clone(),
+            };
+            (units, told)
         };
-        let rendering = self.render(set, units, &signed, &published);
+        let rendering = self.render(set, units, told, &published);
         let written = self.write(rendering).await;
         self.state().output_trouble = written.as_ref().err().map(|e| e.to_string());
         let changed = written?;
@@ -238,10 +265,12 @@ impl Inner {
             return Ok((published.documents, Change::default()));
         };
         let own = |d: &Document| d.set == *set && !d.rules.is_empty();
-        let objects = match sources.is_empty() || !rendering.documents.iter().any(own) {
+        let mut objects = match sources.is_empty() || !rendering.documents.iter().any(own) {
             true => signatures::retire(set, &self.wanted_releases(set), &published.objects),
             false => signatures::render(set, &Signed::new(), &published.objects),
         };
+        let (catalogs, _) = self.catalog_objects(set, BTreeSet::new(), &published.objects);
+        objects.extend(catalogs);
         put_objects(&mut rendering, set, objects, &published);
         let documents = rendering.documents.iter().map(|d| d.file_name.as_str());
         let others = rendering.objects.iter().map(|o| o.file_name.as_str());
@@ -302,14 +331,22 @@ impl Inner {
         &self,
         set: &SetName,
         mut units: Vec<Unit>,
-        signed: &Signed,
+        told: Told,
         published: &Published,
     ) -> Rendering {
         units.extend(self.units_of_all(Some(set)));
         let options = self.rule_options(&units);
         let mut rendering = render(&units, &published.documents, &options);
-        let objects = signatures::render(set, signed, &published.objects);
+        let mut objects = signatures::render(set, &told.signed, &published.objects);
+        let (catalogs, mut warnings) = self.catalog_objects(set, told.catalogs, &published.objects);
+        warnings.extend(told.warnings);
+        objects.extend(catalogs);
         put_objects(&mut rendering, set, objects, published);
+        let warnings = warnings.into_iter().map(|message| Warning {
+            set: set.clone(),
+            message,
+        });
+        rendering.warnings.extend(warnings);
         rendering
     }
 

@@ -13,6 +13,8 @@ mod answers;
 
 mod attached;
 
+pub mod catalogs;
+
 mod documents;
 
 mod events;
@@ -21,7 +23,11 @@ mod explaining;
 
 mod keeper;
 
+mod looking;
+
 mod lookup;
+
+mod operators;
 
 mod outcome;
 
@@ -41,6 +47,8 @@ mod status;
 
 mod tidy;
 
+mod told;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
@@ -56,6 +64,7 @@ pub use answers::{
     Unplanned, Validated,
 };
 pub use events::{Event, Events, What};
+pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 
 use state::{SetState, State};
@@ -75,6 +84,9 @@ use crate::{
     settings::Settings,
     store::{self, Store},
 };
+
+/// How many callers look at catalogs at once.
+const LOOKING: usize = 2;
 
 /// Why something that was asked for is not done.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +173,9 @@ pub enum Error {
     /// What was asked for does not fit.
     #[error("{0}")]
     Unfit(String),
+    /// A catalog cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The daemon is being stopped.
     #[error("the daemon is being stopped; ask again when it is back")]
     Stopping,
@@ -198,6 +213,7 @@ impl Error {
             Error::Store(_) => "StateUnavailable",
             Error::Output(_) => "OutputUnavailable",
             Error::Unfit(_) => "Unfit",
+            Error::Look(_) => "CatalogUnavailable",
             Error::Stopping => "Stopping",
             Error::Task(_) => "Internal",
         }
@@ -238,6 +254,9 @@ struct Inner {
     /// What any run is sending to the mirror.
     uploads: copy::Uploads,
     resolver: Resolver,
+    catalogs: catalogs::Reader,
+    /// Who looks at catalogs takes turns: each may read one that is large.
+    looking: tokio::sync::Semaphore,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -266,6 +285,8 @@ impl Handle {
             ..State::default()
         };
         let keeper = Arc::new(keeper::StoreKeeper(parts.store.clone()));
+        let catalogs = catalogs::Reader::new(parts.source.clone(), Some(&parts.settings.state))?
+            .keeping(keeper.clone());
         let width = parts.settings.parallel_blobs * 2;
         let resolver = Resolver::new(
             parts.source.clone(),
@@ -281,6 +302,8 @@ impl Handle {
             mirror: parts.mirror,
             uploads: copy::Uploads::default(),
             resolver,
+            catalogs,
+            looking: tokio::sync::Semaphore::new(LOOKING),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

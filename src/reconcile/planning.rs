@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, attached, documents, state::Resolved};
+use super::{Error, Inner, attached, documents, state::Resolved, told::Told};
 use crate::{
     copy,
     model::{
@@ -149,7 +149,16 @@ impl Inner {
                     desired = Some(whole);
                     break;
                 }
-                Built::Missing(needs) => {
+                Built::Missing(mut needs) => {
+                    let of_catalogs =
+                        |need: &Need| matches!(need, Need::Catalogs(_) | Need::Layout(_));
+                    for need in needs.extract_if(.., of_catalogs).collect::<Vec<_>>() {
+                        match need {
+                            Need::Catalogs(wish) => facts.learn(self.filtered(wish, policy).await?),
+                            Need::Layout(folder) => facts.learn(self.layout(folder).await?),
+                            _ => {}
+                        }
+                    }
                     let asked = needs.into_iter().map(|need| {
                         let last = last_named(&need, &last, &pins);
                         Asked {
@@ -342,9 +351,19 @@ impl Inner {
         };
         let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
         units.extend(documents::lacking(&origin.set.name, &resolved.desired));
-        let signed = documents::signed(&resolved.desired, lands);
+        // A catalog goes on without a package of it that stalls.
+        let whole = |wanted: &Wanted| {
+            !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
+                || plan::holds(&self.mirrored(), wanted, facts)
+        };
+        let manners = self.manners(&origin.set.name, &resolved.desired).await;
+        let told = Told {
+            signed: documents::signed(&resolved.desired, lands),
+            catalogs: manners.catalogs(&origin.set.name, &resolved.desired.images, whole),
+            warnings: manners.warnings.clone(),
+        };
         let change = self
-            .forecast_documents(&origin.set.name, units, &signed)
+            .forecast_documents(&origin.set.name, units, told)
             .await?;
         let document = resolved.document.clone();
         let nothing_to_do = plan.is_empty() && change.documents.iter().all(|d| d.before == d.after);
@@ -425,7 +444,12 @@ fn recall(store: &Store, need: &Need) -> Result<Option<Fact>, store::Error> {
         Need::Payload(_, digest) => store
             .payload(digest)?
             .map(|p| Fact::Payload(digest.clone(), Ok(Arc::new(p)))),
-        Need::Graph(_) | Need::Tag(_) | Need::Attached(..) | Need::Signatures(..) => None,
+        Need::Graph(_)
+        | Need::Tag(_)
+        | Need::Attached(..)
+        | Need::Signatures(..)
+        | Need::Catalogs(_)
+        | Need::Layout(_) => None,
     })
 }
 
@@ -485,6 +509,7 @@ fn keep_sparse(facts: &mut Facts, desired: &Desired) {
         .manifests
         .retain(|digest, manifest| manifest.is_ok() && sparse.contains(digest));
     facts.payloads.clear();
+    facts.catalogs.clear();
 }
 
 /// Why a plan waits for a person, by the site's policy.

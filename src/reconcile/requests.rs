@@ -166,7 +166,7 @@ impl Handle {
         Ok(planned)
     }
 
-    fn read_inline(&self, files: Vec<InlineFile>) -> imageset::Read {
+    pub(super) fn read_inline(&self, files: Vec<InlineFile>) -> imageset::Read {
         let files: Vec<SourceFile> = files
             .into_iter()
             .map(|f| SourceFile {

@@ -221,12 +221,15 @@ pub(super) fn claims(
         };
         for w in state.wants() {
             if places.contains(&place(w)) && better(&place(w)) {
-                let claim = (name.clone(), w.source.clone(), w.digest.clone());
-                claims.insert((w.target.clone(), w.tag.clone()), claim);
+                claims.insert(place_of(w), (name.clone(), w.clone()));
             }
         }
     }
     claims
+}
+
+fn place_of(wanted: &Wanted) -> (Repository, Tag) {
+    (wanted.target.clone(), wanted.tag.clone())
 }
 
 type Place<'a> = (&'a Repository, &'a Tag);

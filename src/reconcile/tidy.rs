@@ -26,7 +26,10 @@ impl Inner {
     /// Lets go of what the state holds and nothing needs any longer.
     pub(super) async fn tidy(self: &Arc<Self>) {
         let inner = self.clone();
-        let tidied = self.on_store(move |store| store.tidy(Timestamp::now(), || inner.needed()));
+        let tidied = self.on_store(move |store| {
+            inner.catalogs.tidy();
+            store.tidy(Timestamp::now(), || inner.needed())
+        });
         match tidied.await {
             Ok(0) => {}
             Ok(facts) => tracing::debug!(facts, "let go of what nothing needs any longer"),

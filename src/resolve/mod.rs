@@ -12,6 +12,12 @@ mod attached;
 
 mod payload;
 
+mod archive;
+
+mod blob;
+
+pub mod catalog;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -96,6 +102,8 @@ impl Resolver {
                 let signatures = self.signatures.fetch(kind, &digest).await;
                 vec![Fact::Signatures(kind, digest, signatures.map(Arc::new))]
             }
+            // Catalogs are read where they are kept, those on disk too.
+            Need::Catalogs(_) | Need::Layout(_) => vec![],
         }
     }
 
@@ -201,7 +209,8 @@ fn cause_of_no_graph(error: &update_service::Error) -> Cause {
     }
 }
 
-fn failure(error: &registry::Error) -> Failure {
+/// Says why a registry did not give what it was asked for.
+pub fn failure(error: &registry::Error) -> Failure {
     Failure {
         reason: sentence(error),
         transient: error.is_transient(),

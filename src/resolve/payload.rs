@@ -2,17 +2,13 @@
 
 use std::{io::Read, sync::Arc};
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::mpsc;
-
 use super::{
-    failure,
+    blob, failure,
     payload_layer::{Found, LayerError, Limits, Search},
 };
 use crate::{
     model::{
-        facts::{Cause, Failure},
+        facts::Failure,
         image::{Digest, Repository},
         manifest::{Content, Descriptor, Manifest},
         release::payload::{BOOT_IMAGES, Files, IMAGE_REFERENCES, Payload, RELEASE_METADATA},
@@ -57,7 +53,7 @@ pub(super) async fn read(
     };
     let what = format!("{repository}@{digest}");
     let Content::Image { layers, .. } = &manifest.content else {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "the release payload {what} is an index where an image of one architecture is expected"
         )));
     };
@@ -73,7 +69,7 @@ pub(super) async fn read(
         }
     }
     let Some(image_references) = search.take(IMAGE_REFERENCES) else {
-        return Err(lasting(format!(
+        return Err(Failure::lasting(format!(
             "{what} holds no `{IMAGE_REFERENCES}`: it is not a release payload"
         )));
     };
@@ -84,22 +80,14 @@ pub(super) async fn read(
         boot_images: boot_images.as_deref(),
     };
     Payload::parse(files).map_err(|e| {
-        lasting(format!(
+        Failure::lasting(format!(
             "reading the release payload {what}: {}",
             sentence(&e)
         ))
     })
 }
 
-fn lasting(reason: String) -> Failure {
-    Failure {
-        reason,
-        transient: false,
-        cause: Cause::Other,
-    }
-}
-
-/// Reads one layer, from what is kept or from the source; in the latter case it is kept on the way.
+/// Reads one layer.
 async fn read_layer(
     source: &Client,
     keeper: &dyn Keeper,
@@ -107,80 +95,19 @@ async fn read_layer(
     layer: &Descriptor,
     search: Search,
 ) -> Result<Search, Failure> {
-    if let Some(file) = keeper.open(&layer.digest) {
-        let scanned = tokio::task::spawn_blocking(move || scan(search, file));
-        return finished(scanned.await, repository, layer);
-    }
-    let mut body = source
-        .blob(repository, layer)
-        .await
-        .map_err(|e| failure(&e))?;
-    let mut keep = keeper.begin(&layer.digest);
-    let (pieces, inbox) = mpsc::channel::<Bytes>(16);
-    let scanning = tokio::task::spawn_blocking(move || {
-        scan(
-            search,
-            Pieces {
-                inbox,
-                current: Bytes::new(),
-            },
-        )
+    let scanned = blob::read(source, keeper, repository, layer, move |bytes| {
+        scan(search, bytes)
     });
-    let mut listening = true;
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|e| failure(&e))?;
-        if keep.as_mut().is_some_and(|k| !k.write(&piece)) {
-            keep = None;
-        }
-        // The reader may have seen enough. The rest is wanted all the same: the last byte tells whether the layer is what its
-        // digest names, and what was read of another one must not be believed.
-        listening = listening && pieces.send(piece).await.is_ok();
-    }
-    drop(pieces);
-    let scanned = finished(scanning.await, repository, layer)?;
-    if let Some(keep) = keep {
-        keep.finish();
-    }
-    Ok(scanned)
+    scanned.await?.map_err(|error| {
+        Failure::lasting(format!(
+            "layer {} of a release payload in {repository} {}",
+            layer.digest,
+            sentence(&error)
+        ))
+    })
 }
 
 fn scan(mut search: Search, layer: impl Read) -> Result<Search, LayerError> {
     search.layer(layer)?;
     Ok(search)
-}
-
-fn finished(
-    scanned: Result<Result<Search, LayerError>, tokio::task::JoinError>,
-    repository: &Repository,
-    layer: &Descriptor,
-) -> Result<Search, Failure> {
-    let what = format!(
-        "layer {} of a release payload in {repository}",
-        layer.digest
-    );
-    match scanned {
-        Ok(Ok(search)) => Ok(search),
-        Ok(Err(error)) => Err(lasting(format!("{what} {}", sentence(&error)))),
-        Err(error) => Err(lasting(format!("reading {what}: {error}"))),
-    }
-}
-
-/// Reads pieces that arrive from elsewhere as one stream.
-struct Pieces {
-    inbox: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.inbox.blocking_recv() {
-                Some(next) => self.current = next,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.current.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
 }

@@ -5,11 +5,12 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
 };
 
-use flate2::bufread::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType, PaxExtensions};
+use tar::{Entry, EntryType};
+
+use super::archive::{self, ArchiveError, whiteout};
 
 /// What a layer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +34,9 @@ impl Default for Limits {
     }
 }
 
-/// Long names are told in entries of their own; no real one comes near this.
-const MAX_EXTENSION: u64 = 1 << 20;
-
 /// Why a layer could not be looked through, as a clause after the layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// It is compressed in another way than gzip.
-    #[error("is compressed with zstd, and only plain and gzip layers of release images are read")]
-    Zstd,
     /// It has more bytes or entries than a layer may have.
     #[error("is larger than a layer of a release image can be (more than {0})")]
     TooLarge(String),
@@ -61,6 +56,15 @@ pub enum LayerError {
     /// The bytes end too early, are not a tar archive, or could not be read.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
+}
+
+impl From<ArchiveError> for LayerError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::TooLarge(what) => LayerError::TooLarge(what),
+            ArchiveError::Read(error) => LayerError::Read(error),
+        }
+    }
 }
 
 /// What is known about a wanted file.
@@ -109,33 +113,19 @@ impl Search {
         }
     }
 
-    /// Looks through the next lower layer: a tar archive, plain or with gzip.
+    /// Looks through the next lower layer: a tar archive, plain or compressed with gzip or zstd.
     ///
     /// Reads to the end of the bytes, so that a reader that hashes on the way has seen them all; the caller checks the digest
     /// before it trusts what was found. After an error the search has learnt nothing from this layer.
     pub fn layer(&mut self, layer: impl Read) -> Result<(), LayerError> {
-        let mut compressed = BufReader::with_capacity(64 << 10, layer);
-        let start = compressed.fill_buf()?;
-        let seen = if start.starts_with(&[0x1f, 0x8b]) {
-            let mut plain = Bounded::new(MultiGzDecoder::new(&mut compressed), self.limits.bytes);
-            self.look_through(&mut plain)?
-        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            return Err(LayerError::Zstd);
-        } else {
-            let mut plain = Bounded::new(&mut compressed, self.limits.bytes);
-            self.look_through(&mut plain)?
-        };
-        io::copy(&mut compressed, &mut io::sink())?;
+        let seen = archive::plain(layer, self.limits.bytes, |plain| self.look_through(plain))?;
         for (path, seen) in seen.into_iter().filter(|(_, seen)| *seen != Found::NotYet) {
             self.wanted.insert(path, seen);
         }
         Ok(())
     }
 
-    fn look_through<R: Read>(
-        &self,
-        plain: &mut Bounded<R>,
-    ) -> Result<BTreeMap<String, Found>, LayerError> {
+    fn look_through(&self, plain: impl Read) -> Result<BTreeMap<String, Found>, LayerError> {
         let open = self.wanted.iter().filter(|(_, f)| **f == Found::NotYet);
         let mut pass = Pass {
             files: open
@@ -144,13 +134,7 @@ impl Search {
             hidden: Vec::new(),
             limits: self.limits,
         };
-        let read = pass.archive(&mut *plain);
-        let read = read.and_then(|()| Ok(io::copy(plain, &mut io::sink()).map(drop)?));
-        if plain.exhausted {
-            let limit = format!("{} bytes", self.limits.bytes);
-            return Err(LayerError::TooLarge(limit));
-        }
-        read?;
+        pass.archive(plain)?;
         Ok(pass.finish())
     }
 }
@@ -165,49 +149,18 @@ struct Pass {
 
 impl Pass {
     fn archive(&mut self, plain: impl Read) -> Result<(), LayerError> {
-        let mut archive = Archive::new(plain);
-        // Raw entries, since the crate's own handling of long names holds them whole, however long they say they are.
-        let mut next_path = None;
-        for (count, entry) in archive.entries()?.raw(true).enumerate() {
-            if count >= self.limits.entries {
-                let limit = format!("{} entries", self.limits.entries);
-                return Err(LayerError::TooLarge(limit));
-            }
-            let mut entry = entry?;
-            match entry.header().entry_type() {
-                EntryType::XGlobalHeader | EntryType::GNULongLink => {}
-                EntryType::GNULongName => next_path = Some(long_name(&mut entry)?),
-                EntryType::XHeader => {
-                    if let Some(path) = pax_path(&mut entry)? {
-                        next_path = Some(path);
-                    }
-                }
-                _ => {
-                    let path = match next_path.take() {
-                        Some(path) => path,
-                        None => entry.path_bytes().into_owned(),
-                    };
-                    self.entry(&path, &mut entry)?;
-                }
-            }
-        }
-        Ok(())
+        let entries = self.limits.entries;
+        archive::walk(plain, entries, &mut |path, kind, entry| {
+            self.entry(path, kind, entry)
+        })
     }
 
-    fn entry<R: Read>(&mut self, path: &[u8], entry: &mut Entry<'_, R>) -> Result<(), LayerError> {
-        // Old archives tell a directory by its name only.
-        let kind = match entry.header().entry_type() {
-            EntryType::Regular if path.ends_with(b"/") => EntryType::Directory,
-            kind => kind,
-        };
-        let extended = entry.header().as_gnu().is_some_and(|h| h.is_extended());
-        if kind.is_gnu_sparse() && extended {
-            let unsupported = "it has a sparse file, which layers have no use for";
-            return Err(io::Error::other(unsupported).into());
-        }
-        let Some(path) = normal(path) else {
-            return Ok(());
-        };
+    fn entry<R: Read>(
+        &mut self,
+        path: String,
+        kind: EntryType,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), LayerError> {
         if let Some(hidden) = whiteout(&path) {
             self.hidden.push(hidden);
         } else if self.files.contains_key(&path) {
@@ -252,94 +205,6 @@ impl Pass {
             }
         }
         self.files
-    }
-}
-
-/// Returns what a whiteout takes away: a path, a directory's content (the directory is named then), or for the root nothing.
-///
-/// Source: OCI image specification, "Whiteouts".
-fn whiteout(path: &str) -> Option<String> {
-    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let hidden = name.strip_prefix(".wh.")?;
-    Some(match (hidden, parent) {
-        (".wh..opq", parent) => parent.to_owned(),
-        (hidden, "") => hidden.to_owned(),
-        (hidden, parent) => format!("{parent}/{hidden}"),
-    })
-}
-
-/// Returns a path without leading `./` or `/`; nothing for one that climbs or is no text, which no wanted path does.
-fn normal(path: &[u8]) -> Option<String> {
-    let path = std::str::from_utf8(path).ok()?;
-    let parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    let climbs = parts.contains(&"..");
-    (!climbs && !parts.is_empty()).then(|| parts.join("/"))
-}
-
-fn long_name<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, LayerError> {
-    let mut name = extension(entry)?;
-    while name.last() == Some(&0) {
-        name.pop();
-    }
-    Ok(name)
-}
-
-fn pax_path<R: Read>(entry: &mut Entry<'_, R>) -> Result<Option<Vec<u8>>, LayerError> {
-    let records = extension(entry)?;
-    let mut path = None;
-    for record in PaxExtensions::new(&records) {
-        let record = record?;
-        match record.key_bytes() {
-            b"path" => path = Some(record.value_bytes().to_vec()),
-            // It says that the next entry has another size than its header says. Only files beyond 8 GiB need it.
-            b"size" => return Err(LayerError::TooLarge("8 GiB in a file".to_owned())),
-            _ => {}
-        }
-    }
-    Ok(path)
-}
-
-fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, LayerError> {
-    if entry.size() > MAX_EXTENSION {
-        return Err(LayerError::TooLarge(format!(
-            "{MAX_EXTENSION} bytes in a name"
-        )));
-    }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Ends after so many bytes, and tells whether there would have been more.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-    exhausted: bool,
-}
-
-impl<R> Bounded<R> {
-    fn new(inner: R, limit: u64) -> Self {
-        Bounded {
-            inner,
-            left: limit,
-            exhausted: false,
-        }
-    }
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            self.exhausted = !buffer.is_empty() && self.inner.read(&mut [0])? > 0;
-            return Ok(0);
-        }
-        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = self.inner.read(&mut buffer[..most])?;
-        self.left -= read as u64;
-        Ok(read)
     }
 }
 

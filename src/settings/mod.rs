@@ -110,6 +110,8 @@ impl Override {
         set(&mut policy.conditional_updates, &self.conditional_updates);
         set(&mut policy.copy_signatures, &self.copy_signatures);
         set(&mut policy.signatures_refresh, &self.signatures_refresh);
+        set(&mut policy.catalog_reference, &self.catalog_reference);
+        set(&mut policy.catalog_poll, &self.catalog_poll);
         policy.max_bytes = self.max_bytes.or(policy.max_bytes);
     }
 }
@@ -203,6 +205,10 @@ pub struct Override {
     pub copy_signatures: Option<bool>,
     /// See [`Policy::signatures_refresh`].
     pub signatures_refresh: Option<Duration>,
+    /// See [`Policy::catalog_reference`].
+    pub catalog_reference: Option<crate::model::policy::CatalogReference>,
+    /// See [`Policy::catalog_poll`].
+    pub catalog_poll: Option<Duration>,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.

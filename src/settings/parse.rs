@@ -16,7 +16,7 @@ use super::{
     units::{Size, Time},
 };
 use crate::{
-    model::policy::{ApplyMode, MirrorScope, OnRefresh, Policy},
+    model::policy::{ApplyMode, CatalogReference, MirrorScope, OnRefresh, Policy},
     yaml::{
         self, Problem, Severity,
         reader::{At, Fields},
@@ -146,6 +146,8 @@ fn defaults(top: &mut Fields<'_>) -> Option<Policy> {
         signatures_refresh: written
             .signatures_refresh
             .unwrap_or(Duration::from_secs(24 * 3600)),
+        catalog_reference: written.catalog_reference.unwrap_or_default(),
+        catalog_poll: written.catalog_poll.unwrap_or(Duration::from_secs(1800)),
     })
 }
 
@@ -163,6 +165,10 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
         ("registry", MirrorScope::Registry),
     ];
     const SIGNATURES: [(&str, bool); 2] = [("verify", false), ("ignore", true)];
+    const REFERENCE: [(&str, CatalogReference); 2] = [
+        ("digest", CatalogReference::Digest),
+        ("tag", CatalogReference::Tag),
+    ];
     let (copy_signatures, signatures_refresh) = signatures(fields);
     Override {
         name,
@@ -188,6 +194,14 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
             .and_then(|at| at.boolean()),
         copy_signatures,
         signatures_refresh,
+        catalog_reference: choice(
+            fields,
+            "catalog_reference",
+            "a way to refer to catalogs",
+            &REFERENCE,
+        ),
+        // Clusters count in minutes.
+        catalog_poll: time(fields, "catalog_poll", Duration::from_secs(60)),
     }
 }
 
@@ -246,7 +260,14 @@ pub(super) fn time(
     let at = fields.get(key)?;
     let Time(time) = at.parsed()?;
     if time < least {
-        at.error(format!("`{key}` is too short"), "write `1s` or more");
+        let least = match least.as_secs() {
+            60 => "1m",
+            _ => "1s",
+        };
+        at.error(
+            format!("`{key}` is too short"),
+            format!("write `{least}` or more"),
+        );
         return None;
     }
     Some(time)

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         access,
-        policy::{ApplyMode, MirrorScope, MirrorSourcePolicy, OnRefresh},
+        policy::{ApplyMode, CatalogReference, MirrorScope, MirrorSourcePolicy, OnRefresh},
     },
     yaml::{
         self, Severity,
@@ -94,6 +94,8 @@ fn defaults(target: &str) -> Settings {
             conditional_updates: false,
             copy_signatures: true,
             signatures_refresh: Duration::from_secs(24 * 3600),
+            catalog_reference: CatalogReference::Digest,
+            catalog_poll: Duration::from_secs(30 * 60),
         },
         image_sets: Vec::new(),
         mirror_source_policies: Vec::new(),
@@ -200,6 +202,8 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
             conditional_updates: Some(false),
             copy_signatures: Some(true),
             signatures_refresh: Some(Duration::from_secs(24 * 3600)),
+            catalog_reference: Some(CatalogReference::Tag),
+            catalog_poll: Some(Duration::from_secs(3600)),
         }],
         mirror_source_policies: vec![SourcePolicy {
             source: "quay.io/openshift-release-dev/*".to_owned(),
@@ -306,10 +310,11 @@ fn the_first_override_that_says_something_wins() {
 max_bytes: 5
 apply: manual
 signatures: {refresh: 1h}
+catalog_poll: 1h
 image_sets:
 - {name: prod/x, refresh: 1h}
 - {name: prod/*, refresh: 2h, signatures: {refresh: 2h}, apply: automatic, target: a.b/prod, release_signatures: ignore}
-- {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry, signatures: {copy: no}}
+- {name: '**', apply: manual, max_bytes: 7, conditional_updates: yes, on_refresh: plan, mirror_scope: registry, signatures: {copy: no}, catalog_reference: tag}
 ",
     );
     let policy = |name: &str| settings.policy_for(&SetName(name.to_owned()));
@@ -324,6 +329,8 @@ image_sets:
         conditional_updates: true,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(3600),
+        catalog_reference: CatalogReference::Tag,
+        catalog_poll: Duration::from_secs(3600),
     };
     let prod = Policy {
         target: "a.b/prod".parse().unwrap(),
@@ -402,7 +409,7 @@ settle: 2s
             "12:36 signatures.refresh: error: `refresh` is too short; write `1s` or more",
             "12:40 signatures.store: error: `store` is not a key that is known here; known here are `copy` and `refresh`",
             "14:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
-            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
+            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `catalog_poll`, `catalog_reference`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
             "15:3 image_sets[1]: error: a mapping is expected here, not a list",
             "17:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
             "17:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",

@@ -78,6 +78,33 @@ impl Kept {
         }
     }
 
+    /// Makes a file for a blob whose digest is not known yet; it disappears unless it is [adopted](Kept::adopt).
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn unnamed(&self) -> Result<NamedTempFile, Error> {
+        NamedTempFile::with_prefix_in(".part-", &self.folder).map_err(|source| Error::Kept {
+            what: "a new blob".to_owned(),
+            source,
+        })
+    }
+
+    /// Keeps a file that was written as a blob, under the digest that its bytes have.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn adopt(&self, file: NamedTempFile, digest: &Digest) -> Result<(), Error> {
+        let failed = |source| Error::Kept {
+            what: digest.to_string(),
+            source,
+        };
+        file.as_file().sync_all().map_err(failed)?;
+        let kept = file.persist(self.path(digest));
+        kept.map(drop).map_err(|error| failed(error.error))
+    }
+
     /// Begins to keep a blob.
     pub fn writer(&self, digest: &Digest) -> Result<KeptWriter, Error> {
         let failed = |source| Error::Kept {

@@ -5,6 +5,8 @@
 
 mod attached;
 
+mod catalogs;
+
 mod kept;
 
 mod records;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 pub use attached::Looked;
+pub use catalogs::Catalogs;
 pub use kept::{Kept, KeptWriter};
 
 use crate::model::{

@@ -196,6 +196,8 @@ mod tests {
                 held: 0,
                 unwanted: vec![],
                 moved: vec![],
+                heads: vec![],
+                pulled: vec![],
                 unresolved: vec![],
                 unsupported: vec![],
                 signatures_ignored: false,

@@ -23,6 +23,8 @@ pub mod reader;
 
 pub mod pluck;
 
+pub mod json;
+
 pub use node::{Entry, Node, Pos, Scalar, Value};
 pub use problem::{Problem, Severity};
 

@@ -351,7 +351,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 }
 
 /// The name that a tag of YAML's own goes by, or the whole of another one.
-fn tag_name(tag: &saphyr_parser::Tag) -> String {
+pub(super) fn tag_name(tag: &saphyr_parser::Tag) -> String {
     if tag.is_yaml_core_schema() || tag.handle == "!!" {
         tag.suffix.clone()
     } else {

@@ -118,6 +118,8 @@ const PURE_CRATES: &[&str] = &[
     "flate2",
     "hex",
     "jiff",
+    "lz4_flex",
+    "memchr",
     "regex",
     "saphyr_parser",
     "semver",

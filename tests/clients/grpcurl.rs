@@ -17,16 +17,18 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 17] = [
+const RPCS: [&str; 19] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
     "ExplainImage",
+    "FilterCatalog",
     "GetInstallConfig",
     "GetPlan",
     "GetResources",
     "GetRun",
     "GetStatus",
+    "ListCatalog",
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",
@@ -303,6 +305,7 @@ fn plan_of_tools(site: &Site) -> Value {
         "freshness": "FRESHNESS_FRESH", "staleReason": "", "pendingReason": "PENDING_REASON_MANUAL", "runId": "",
         "wantedCount": "2", "unchangedCount": "0", "stepCount": "2", "bytes": bytes, "bytesPresent": "0",
         "unwantedCount": "0", "unwanted": [], "moved": [], "unresolvedCount": "0", "unresolved": [], "conditionalUpdates": [],
+        "catalogHeads": [], "catalogHeadCount": "0", "requiredBundles": [], "requiredBundleCount": "0",
         "documents": [{
             "name": "tools-additional", "fileName": "itms-tools-additional.yaml", "kind": "ImageTagMirrorSet",
             "change": "CHANGE_ADDED", "before": "", "after": document,

@@ -65,7 +65,7 @@ fn stanzas_without_a_resolver_are_named_and_the_rest_is_mirrored() {
     let repo = site.repo();
     let text = image_set(&images)
         + "  platform: {graph: true, kubeVirtContainer: true, channels: [{name: stable-4.16}]}\n"
-        + "  operators: [{catalog: \"registry.example.com/redhat/redhat-operator-index:v4.16\"}]\n"
+        + "  operators: [{catalog: \"oci:///srv/catalog\"}]\n"
         + "  helm: {repositories: [{name: charts, url: \"https://charts.example.com\", charts: [{name: one, version: 1.0.0}]}]}\n";
     repo.commit(&[("all.yaml", &text)]);
     site.start(&format!(

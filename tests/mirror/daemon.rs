@@ -18,11 +18,16 @@ pub(crate) struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Starts it and waits until it answers.
     pub(crate) fn start(site: &'a Site, updates: &Updates) -> Self {
+        Daemon::with(site, updates, "")
+    }
+
+    /// The same, with more settings.
+    pub(crate) fn with(site: &'a Site, updates: &Updates, more: &str) -> Self {
         let path = |name: &str| site.path(name).display().to_string();
         let settings = format!(
             "directory: {directory}\nstate: {state}\noutput: {output}\nlisten: [\"unix://{socket}\"]\ntarget: {mirror}/{PREFIX}\n\
              apply: manual\nrelease_signatures: ignore\nsettle: 100ms\nupdate_service: {{ocp: \"{updates}\"}}\n\
-             registries:\n- {{host: \"{upstream}\", plain_http: true}}\n- {{host: \"{mirror}\", plain_http: true}}\n",
+             registries:\n- {{host: \"{upstream}\", plain_http: true}}\n- {{host: \"{mirror}\", plain_http: true}}\n{more}",
             directory = path("directory"),
             state = path("state"),
             output = path("resources"),

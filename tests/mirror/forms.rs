@@ -183,7 +183,7 @@ fn stanza_that_is_not_mirrored_yet_is_named_and_the_rest_lands() {
     let image = Image::simple("app");
     site.publish(&[Placed::tagged("team/app", "1", &image)]);
     site.image_set(&format!(
-        "operators:\n- catalog: registry.redhat.io/redhat/redhat-operator-index:v4.16\nadditionalImages:\n- name: {}/team/app:1\n",
+        "helm:\n  repositories:\n  - name: charts\n    url: https://charts.example.com\nadditionalImages:\n- name: {}/team/app:1\n",
         site.upstream.address()
     ));
     let ended = site.once(&[]);
@@ -194,6 +194,6 @@ fn stanza_that_is_not_mirrored_yet_is_named_and_the_rest_lands() {
             .contains("error: set: not all of it can be mirrored"),
         "{ended:#?}"
     );
-    ended.says(&["mirror.operators", "Not mirrored by this version"]);
+    ended.says(&["mirror.helm", "Not mirrored by this version"]);
     site.assert_mirrored("team/app:1", &image);
 }

@@ -32,6 +32,10 @@ mod platforms;
 
 mod additional;
 
+mod operators;
+
+mod catalogs;
+
 mod failures;
 
 mod interrupted;

@@ -11,6 +11,7 @@
 )]
 
 pub mod access_log;
+pub mod catalog;
 pub mod gpg;
 pub mod oci;
 pub mod proxy;

@@ -77,6 +77,7 @@ fn status(set: &str) -> v1::WatchStatusResponse {
 #[tonic::async_trait]
 impl MirrorService for Canned {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
+    type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
     type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
@@ -254,5 +255,19 @@ impl MirrorService for Canned {
         _: Request<v1::GetInstallConfigRequest>,
     ) -> Answer<v1::GetInstallConfigResponse> {
         Ok(Response::new(v1::GetInstallConfigResponse::default()))
+    }
+
+    async fn list_catalog(
+        &self,
+        _: Request<v1::ListCatalogRequest>,
+    ) -> Answer<v1::ListCatalogResponse> {
+        Ok(Response::new(v1::ListCatalogResponse::default()))
+    }
+
+    async fn filter_catalog(
+        &self,
+        _: Request<v1::FilterCatalogRequest>,
+    ) -> Answer<Self::FilterCatalogStream> {
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
     }
 }

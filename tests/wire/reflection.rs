@@ -4,16 +4,18 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 17] = [
+const RPCS: [&str; 19] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
     "ExplainImage",
+    "FilterCatalog",
     "GetInstallConfig",
     "GetPlan",
     "GetResources",
     "GetRun",
     "GetStatus",
+    "ListCatalog",
     "ListPlanSteps",
     "ListPlans",
     "ListRuns",

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::{
     cli::{diff, plan::text as plain, problems, text},
-    grpc::v1::{Change, CreatePlanResponse, DocumentChange, Plan, Problem, Severity},
+    grpc::v1::{CatalogHead, Change, CreatePlanResponse, DocumentChange, Plan, Problem, Severity},
 };
 
 /// The most characters of a document's diff: forges refuse long comments.
@@ -92,6 +92,17 @@ fn plan(plan: &Plan) -> String {
         }),
     );
     text += &titled(
+        "Heads of operator channels",
+        few(plan.catalog_heads.iter().map(head), plan.catalog_head_count),
+    );
+    text += &titled(
+        "Bundles that others require",
+        few(
+            plan.required_bundles.iter().map(plain::required),
+            plan.required_bundle_count,
+        ),
+    );
+    text += &titled(
         "Cannot be mirrored now",
         plan.unresolved
             .iter()
@@ -134,6 +145,31 @@ fn titled(title: &str, items: impl Iterator<Item = impl Display>) -> String {
         items if items.is_empty() => items,
         items => format!("\n**{title}**\n{items}"),
     }
+}
+
+/// What the head of a channel becomes; signs at the beginning of a line would be lists of their own.
+fn head(change: &CatalogHead) -> String {
+    let becomes = match (change.from.as_str(), change.to.as_str()) {
+        ("", to) => format!("{to}, new"),
+        (from, "") => format!("{from}, gone"),
+        (from, to) => format!("{from} → {to}"),
+    };
+    let CatalogHead {
+        catalog,
+        package,
+        channel,
+        ..
+    } = change;
+    format!("{package} {channel}: {becomes} ({catalog})")
+}
+
+/// How many lines of a list of operators there are before the rest is counted.
+const FEW: usize = 30;
+
+fn few(items: impl Iterator<Item = String>, total: u64) -> impl Iterator<Item = String> {
+    let rest = total.saturating_sub(FEW as u64);
+    let rest = (rest > 0).then(|| format!("and {rest} more"));
+    items.take(FEW).chain(rest)
 }
 
 fn list(items: impl Iterator<Item = impl Display>) -> String {
@@ -243,6 +279,14 @@ b.yaml has 1 error
 
 **Moved upstream**
 - quay.io/a/b:1: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb
+
+**Heads of operator channels**
+- foo stable: foo.v1.0.0 → foo.v1.1.0 (quay.io/c/index:v1)
+- foo candidate: foo.v1.1.0, new (quay.io/c/index:v1)
+- foo old: foo.v1.0.0, gone (quay.io/c/index:v1)
+
+**Bundles that others require**
+- bar.v1.9.0: foo.v1.1.0 requires bar &lt;2.0.0
 
 **Cannot be mirrored now**
 - quay.io/gone:1: quay.io says that it has no such tag; take it out of the image set

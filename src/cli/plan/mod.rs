@@ -338,6 +338,29 @@ fn example() -> Plan {
             kind(ImageKind::Release, 1, 314_572_800),
             kind(ImageKind::Additional, 1, 12_582_912),
         ],
+        catalog_head_count: 3,
+        catalog_heads: ["foo.v1.0.0>foo.v1.1.0", ">foo.v1.1.0", "foo.v1.0.0>"]
+            .iter()
+            .zip(["stable", "candidate", "old"])
+            .map(|(change, channel)| {
+                let (from, to) = change.split_once('>').unwrap();
+                CatalogHead {
+                    catalog: "quay.io/c/index:v1".to_owned(),
+                    package: "foo".to_owned(),
+                    channel: channel.to_owned(),
+                    from: from.to_owned(),
+                    to: to.to_owned(),
+                }
+            })
+            .collect(),
+        required_bundle_count: 1,
+        required_bundles: vec![RequiredBundle {
+            catalog: "quay.io/c/index:v1".to_owned(),
+            package: "bar".to_owned(),
+            bundle: "bar.v1.9.0".to_owned(),
+            required_by: "foo.v1.1.0".to_owned(),
+            requirement: "bar <2.0.0".to_owned(),
+        }],
         attached_step_count: 0,
         attached: vec![AttachedCount { kind: AttachedKind::Signature.into(), count: 190 }],
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     cli::{diff, text},
     grpc::v1::{
-        AttachedCount, AttachedKind, Change, DocumentChange, Freshness, ImageKind, NodeImpact,
-        PendingReason, Plan, PlanStep,
+        AttachedCount, AttachedKind, CatalogHead, Change, DocumentChange, Freshness, ImageKind,
+        NodeImpact, PendingReason, Plan, PlanStep, RequiredBundle,
     },
 };
 
@@ -35,6 +35,16 @@ pub fn preview(plan: &Plan, short: &str) -> String {
         )
     });
     text += &section("Moved upstream", moved, plan.moved.len() as u64);
+    text += &section(
+        "Heads of operator channels",
+        plan.catalog_heads.iter().map(head),
+        plan.catalog_head_count,
+    );
+    text += &section(
+        "Bundles that others require",
+        plan.required_bundles.iter().map(required),
+        plan.required_bundle_count,
+    );
     let unresolved = plan
         .unresolved
         .iter()
@@ -74,6 +84,32 @@ pub fn preview(plan: &Plan, short: &str) -> String {
         text += &nodes(plan.node_impact.as_ref());
     }
     text + &section("Know", warnings(plan).into_iter(), u64::MAX)
+}
+
+/// Returns what the head of a channel becomes in one line.
+pub fn head(change: &CatalogHead) -> String {
+    let CatalogHead {
+        catalog,
+        package,
+        channel,
+        from,
+        to,
+    } = change;
+    let place = format!("{package} {channel}");
+    let becomes = match (from.as_str(), to.as_str()) {
+        ("", to) => format!("+ {place}: {to}"),
+        (from, "") => format!("- {place}: {from}"),
+        (from, to) => format!("~ {place}: {from} -> {to}"),
+    };
+    format!("{becomes} ({catalog})")
+}
+
+/// Returns in one line why a bundle is there that nobody asked for.
+pub fn required(bundle: &RequiredBundle) -> String {
+    format!(
+        "{}: {} requires {}",
+        bundle.bundle, bundle.required_by, bundle.requirement
+    )
 }
 
 fn images(plan: &Plan) -> String {
@@ -166,6 +202,8 @@ pub fn kind_name(kind: ImageKind) -> &'static str {
         ImageKind::Release => "releases",
         ImageKind::ReleaseComponent => "release components",
         ImageKind::Additional => "additional images",
+        ImageKind::Bundle => "operator images",
+        ImageKind::Catalog => "operator catalogs",
     }
 }
 
@@ -368,6 +406,14 @@ mod tests {
 
 Moved upstream
   quay.io/a/b:1  sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb
+
+Heads of operator channels
+  ~ foo stable: foo.v1.0.0 -> foo.v1.1.0 (quay.io/c/index:v1)
+  + foo candidate: foo.v1.1.0 (quay.io/c/index:v1)
+  - foo old: foo.v1.0.0 (quay.io/c/index:v1)
+
+Bundles that others require
+  bar.v1.9.0: foo.v1.1.0 requires bar <2.0.0
 
 Cannot be mirrored now; what the mirror has of it stays
   quay.io/gone:1: quay.io says that it has no such tag; take it out of the image set

@@ -2,6 +2,8 @@
 
 mod ask;
 
+mod catalog;
+
 mod event;
 
 mod explain;
@@ -21,6 +23,7 @@ mod status;
 use jiff::Timestamp;
 
 pub use ask::{files, given, page};
+pub use catalog::{filtered, listed};
 pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};

@@ -9,6 +9,7 @@ use crate::{
     },
     model::{
         accessory::{self, Accessory},
+        catalog::changes::{HeadChange, Pulled},
         desired::{self, Unresolved},
         facts::Cause,
         plan::{Moved, Step},
@@ -48,6 +49,8 @@ pub fn plan(view: &PlanView) -> v1::Plan {
             .map(|unwanted| unwanted.target.to_string())
             .collect(),
         moved: plan.moved.iter().map(moved).collect(),
+        catalog_heads: plan.heads.iter().take(MOST).map(catalog_head).collect(),
+        required_bundles: plan.pulled.iter().take(MOST).map(required).collect(),
         unresolved: plan.unresolved.iter().take(MOST).map(unresolved).collect(),
         conditional_updates: plan.conditional.iter().map(conditional).collect(),
         documents: documents.iter().map(document_change).collect(),
@@ -94,11 +97,33 @@ pub fn plan_summary(view: &PlanView) -> v1::Plan {
         bytes_present: plan.bytes_kept(),
         unwanted_count: plan.unwanted.len() as u64,
         unresolved_count: plan.unresolved.len() as u64,
+        catalog_head_count: plan.heads.len() as u64,
+        required_bundle_count: plan.pulled.len() as u64,
         release_signatures_ignored: plan.signatures_ignored,
         kinds: kinds(&plan.steps),
         attached_step_count: plan.steps.iter().filter(|s| s.image_held).count() as u64,
         attached: attached_counts(&plan.steps),
         ..v1::Plan::default()
+    }
+}
+
+fn catalog_head(change: &HeadChange) -> v1::CatalogHead {
+    v1::CatalogHead {
+        catalog: change.catalog.clone(),
+        package: change.package.clone(),
+        channel: change.channel.clone(),
+        from: change.from.clone(),
+        to: change.to.clone(),
+    }
+}
+
+fn required(pulled: &Pulled) -> v1::RequiredBundle {
+    v1::RequiredBundle {
+        catalog: pulled.catalog.clone(),
+        package: pulled.package.clone(),
+        bundle: pulled.bundle.clone(),
+        required_by: pulled.by.clone(),
+        requirement: pulled.requires.clone(),
     }
 }
 
@@ -128,6 +153,8 @@ fn kind(kind: desired::Kind) -> v1::ImageKind {
         desired::Kind::ReleaseComponent => v1::ImageKind::ReleaseComponent,
         desired::Kind::Release => v1::ImageKind::Release,
         desired::Kind::Additional => v1::ImageKind::Additional,
+        desired::Kind::Bundle => v1::ImageKind::Bundle,
+        desired::Kind::Catalog | desired::Kind::FilteredCatalog => v1::ImageKind::Catalog,
     }
 }
 

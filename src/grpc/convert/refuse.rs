@@ -11,7 +11,7 @@ use tonic_types::pb::{BadRequest, ErrorInfo, bad_request::FieldViolation};
 use crate::{
     grpc::{convert::problem, v1},
     model::imageset::Problem,
-    reconcile::Error,
+    reconcile::{Error, LookError},
 };
 
 /// The metadata key of an error's stable reason.
@@ -204,7 +204,15 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::Mirror(_) => (Code::Unavailable, "MIRROR_UNAVAILABLE"),
         Error::Store(_) => (Code::Unavailable, "STATE_UNAVAILABLE"),
         Error::Output(_) => (Code::Unavailable, "OUTPUT_UNAVAILABLE"),
-        Error::Unfit(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+        Error::Unfit(_) | Error::Look(LookError::Unfit(_)) => {
+            (Code::InvalidArgument, "INVALID_REQUEST")
+        }
+        Error::Look(LookError::NoPackage(_)) => (Code::NotFound, "PACKAGE_NOT_FOUND"),
+        Error::Look(LookError::NoChannel(_)) => (Code::NotFound, "CHANNEL_NOT_FOUND"),
+        Error::Look(LookError::Unread(failure)) if failure.transient => {
+            (Code::Unavailable, "CATALOG_UNAVAILABLE")
+        }
+        Error::Look(LookError::Unread(_)) => (Code::FailedPrecondition, "CATALOG_UNREADABLE"),
         Error::Stopping => (Code::Unavailable, "SHUTTING_DOWN"),
         Error::Endless(_) | Error::Task(_) => (Code::Internal, "INTERNAL"),
     }

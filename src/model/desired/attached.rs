@@ -14,6 +14,8 @@ use crate::model::{
 /// 4.21 on demand it of the mirror.
 pub(in crate::model) fn scope(kind: Kind, copied: bool) -> Option<Scope> {
     match (copied, kind) {
+        // Nobody has signed what is built here.
+        (_, Kind::FilteredCatalog) => None,
         (true, _) => Some(Scope::All),
         (false, Kind::Release) => Some(Scope::Signature),
         (false, _) => None,
@@ -220,6 +222,8 @@ mod tests {
             conditional_updates: false,
             copy_signatures,
             signatures_refresh: Duration::from_secs(3600),
+            catalog_reference: Default::default(),
+            catalog_poll: Duration::from_secs(1800),
         }
     }
 

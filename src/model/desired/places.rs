@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Unresolved, Wanted};
+use super::{Desired, Kind, Unresolved, Wanted};
 use crate::model::{
     facts::Cause,
-    image::{Digest, Platform, Repository, Tag},
+    image::{Platform, Repository, Tag},
     imageset::SetName,
 };
 
@@ -47,8 +47,15 @@ fn both(one: &[Platform], other: &[Platform]) -> Vec<Platform> {
 }
 
 fn clash(wanted: &Wanted, other: &str) -> Unresolved {
+    let remedy = match wanted.kind {
+        Kind::Catalog | Kind::FilteredCatalog => {
+            "give one of them a `targetCatalog` or `targetTag` of its own"
+        }
+        Kind::Bundle => "leave one of them out, with `blockedImages`",
+        _ => "give one of them a `targetRepo` of its own",
+    };
     let reason = format!(
-        "{} and {other} would both land on {}; give one of them a `targetRepo` of its own",
+        "{} and {other} would both land on {}; {remedy}",
         wanted.source_reference(),
         wanted.target_reference(),
     );
@@ -61,15 +68,23 @@ fn clash(wanted: &Wanted, other: &str) -> Unresolved {
 }
 
 /// What other image sets claim in the same mirror: place, and who put which image there.
-pub type Claims = BTreeMap<(Repository, Tag), (SetName, Repository, Digest)>;
+pub type Claims = BTreeMap<(Repository, Tag), (SetName, Wanted)>;
+
+/// Whether one image would take the place of another: they are of different sources; or they are of one catalog, of which different
+/// things are asked. A tag that moved gives two images as well, until both sets have looked at it.
+fn takes_the_place_of(wanted: &Wanted, other: &Wanted) -> bool {
+    let another_filter = wanted.kind.is_catalog() && wanted.entry != other.entry;
+    wanted.digest != other.digest && (wanted.source != other.source || another_filter)
+}
 
 /// Takes out what would overwrite another image set's image at the same place, naming both.
 pub fn yield_to(desired: &mut Desired, claims: &Claims) {
     let mut unresolved = Vec::new();
     desired.images.retain(|wanted| {
         match claims.get(&(wanted.target.clone(), wanted.tag.clone())) {
-            Some((set, source, digest)) if *digest != wanted.digest && *source != wanted.source => {
-                unresolved.push(clash(wanted, &format!("{source} (of image set {set})")));
+            Some((set, other)) if takes_the_place_of(wanted, other) => {
+                let other = format!("{} (of image set {set})", other.source);
+                unresolved.push(clash(wanted, &other));
                 false
             }
             _ => true,

@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{
     accessory::Scope,
     facts::Fact,
-    imageset::{Blocked, Channel, ChannelType, Helm, Operator, SetName},
+    imageset::{Blocked, Channel, ChannelType, Helm, SetName},
     manifest::{DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST},
     policy::{ApplyMode, MirrorScope, OnRefresh},
     release::{
@@ -18,7 +18,7 @@ use crate::model::{
     },
 };
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         target: "m.lan:5000/ocp".parse().unwrap(),
         apply: ApplyMode::Automatic,
@@ -30,6 +30,8 @@ fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: std::time::Duration::from_secs(3600),
+        catalog_reference: Default::default(),
+        catalog_poll: std::time::Duration::from_secs(1800),
     }
 }
 
@@ -589,8 +591,12 @@ fn a_place_that_another_set_has_is_yielded_and_named() {
     ]);
     let place = |w: &Wanted| (w.target.clone(), w.tag.clone());
     let claim = |w: &Wanted, source: &str, digest: &Digest| {
-        let owner = SetName("dev".into());
-        (place(w), (owner, source.parse().unwrap(), digest.clone()))
+        let other = Wanted {
+            source: source.parse().unwrap(),
+            digest: digest.clone(),
+            ..w.clone()
+        };
+        (place(w), (SetName("dev".into()), other))
     };
     let whole = whole(&set, &known);
     let (x, y) = (&whole.images[0], &whole.images[1]);
@@ -618,6 +624,45 @@ fn a_place_that_another_set_has_is_yielded_and_named() {
             }],
             ..whole.clone()
         }
+    );
+}
+
+#[test]
+fn two_sets_that_ask_one_catalog_for_different_things_are_told_so() {
+    let catalog = |filter: &str, digest: &str| Wanted {
+        target: "m.lan/c/index".parse().unwrap(),
+        tag: "v1".parse().unwrap(),
+        kind: Kind::FilteredCatalog,
+        source: "q.io/c/index".parse().unwrap(),
+        asked_tag: Some("v1".parse().unwrap()),
+        digest: named(digest),
+        platforms: vec![],
+        unit: "catalog q.io/c/index:v1".into(),
+        entry: format!("catalog q.io/c/index:v1, filter {filter}"),
+    };
+    let yielded = |theirs: Wanted| {
+        let mine = catalog("a", "1");
+        let mut desired = Desired {
+            images: vec![mine.clone()],
+            ..Desired::default()
+        };
+        let place = (mine.target, mine.tag);
+        yield_to(
+            &mut desired,
+            &Claims::from([(place, (SetName("dev".into()), theirs))]),
+        );
+        let reasons = desired.unresolved.into_iter().map(|u| u.reason);
+        reasons.collect::<Vec<_>>()
+    };
+    // The same filter of another day.
+    assert_eq!(yielded(catalog("a", "2")), [""; 0]);
+    // Another filter that comes to the same.
+    assert_eq!(yielded(catalog("b", "1")), [""; 0]);
+    assert_eq!(
+        yielded(catalog("b", "2")),
+        [
+            "q.io/c/index:v1 and q.io/c/index (of image set dev) would both land on m.lan/c/index:v1; give one of them a `targetCatalog` or `targetTag` of its own"
+        ]
     );
 }
 
@@ -738,16 +783,6 @@ fn a_digest_needs_no_question_and_is_pinned_by_nobody() {
 #[test]
 fn stanzas_without_a_resolver_are_named_one_by_one() {
     let mut set = images(&[]);
-    set.operators.push(Operator {
-        catalog: "q.io/c/i:v4.16".into(),
-        full: false,
-        target_catalog: None,
-        target_tag: None,
-        target_catalog_source_template: None,
-        skip_dependencies: false,
-        platforms: vec![],
-        packages: vec![],
-    });
     set.helm = Helm::default();
     set.platform.graph = true;
     set.platform.kube_virt_container = true;
@@ -758,10 +793,6 @@ fn stanzas_without_a_resolver_are_named_one_by_one() {
         .collect();
     assert_eq!(
         stanzas,
-        [
-            "mirror.operators",
-            "mirror.platform.graph",
-            "mirror.platform.kubeVirtContainer"
-        ]
+        ["mirror.platform.graph", "mirror.platform.kubeVirtContainer"]
     );
 }

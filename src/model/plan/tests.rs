@@ -242,6 +242,8 @@ fn components_come_before_their_payload_and_a_blob_counts_where_it_is_first_need
             held: 0,
             unwanted: vec![],
             moved: vec![],
+            heads: vec![],
+            pulled: vec![],
             unresolved: vec![],
             unsupported: vec![],
             signatures_ignored: false,

@@ -22,6 +22,8 @@ fn policy() -> Policy {
         conditional_updates: false,
         copy_signatures: false,
         signatures_refresh: Duration::from_secs(3600),
+        catalog_reference: Default::default(),
+        catalog_poll: Duration::from_secs(1800),
     }
 }
 
@@ -73,6 +75,8 @@ fn plan(images: &[Wanted]) -> Plan {
         held: 0,
         unwanted: vec![],
         moved: vec![],
+        heads: vec![],
+        pulled: vec![],
         unresolved: vec![],
         unsupported: vec![],
         signatures_ignored: true,

@@ -79,6 +79,8 @@ fn record(pins: &[(&str, &str)], unresolved: &[&str], unwanted: &[&str]) -> Plan
                 })
                 .collect(),
             moved: vec![],
+            heads: vec![],
+            pulled: vec![],
             unresolved: unresolved
                 .iter()
                 .map(|subject| Unresolved {

@@ -31,6 +31,8 @@ fn plan() -> PlanRecord {
             held: 0,
             unwanted: vec![],
             moved: vec![],
+            heads: vec![],
+            pulled: vec![],
             unresolved: vec![],
             unsupported: vec![],
             signatures_ignored: false,
