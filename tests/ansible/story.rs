@@ -18,6 +18,9 @@ use super::{
     workshop::{Workshop, check},
 };
 
+/// Credentials for the mirror, which nodes get, and which show nowhere either.
+const AUTH: &str = "canary-b24c5ef71a";
+
 struct Story {
     site: Site,
     workshop: Workshop,
@@ -44,10 +47,12 @@ impl Story {
         };
         story.write("words.json", &story.words().to_string());
         story.write("inventory", "mirror ansible_connection=local ansible_python_interpreter=\"{{ ansible_playbook_python }}\"\n");
-        story.write(
-            "oc.json",
-            "{\"objects\": {}, \"paused\": {\"master\": true}}",
-        );
+        let secret = base64_of("{\"auths\": {\"quay.io\": {\"auth\": \"a\"}}}");
+        let state = json!({
+            "objects": {}, "paused": {"master": true}, "secret": {".dockerconfigjson": secret},
+        });
+        story.write("ca.pem", "an authority\n");
+        story.write("oc.json", &state.to_string());
         let double = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ansible/oc.py");
         story.script(
             "oc",
@@ -89,6 +94,10 @@ impl Story {
             },
             "apply_cluster_resources_oc": self.workshop.path("oc"),
             "apply_cluster_resources_pause": true,
+            "apply_cluster_resources_ca_file": self.workshop.path("ca.pem"),
+            "apply_cluster_resources_ca_host": "mirror.lan:5000",
+            "apply_cluster_resources_disable_default_catalogs": true,
+            "apply_cluster_resources_auths": {"mirror.lan:5000": {"auth": AUTH}},
             "apply_cluster_resources_retries": 1,
             "apply_cluster_resources_delay": 0,
         })
@@ -126,6 +135,7 @@ impl Story {
         check(name, &output);
         let text = all_of(&output);
         assert!(!text.contains(TOKEN), "{name} shows the token");
+        assert!(!text.contains(AUTH), "{name} shows credentials");
         let changed = text.rsplit("changed=").next().unwrap();
         let changed: String = changed.chars().take_while(char::is_ascii_digit).collect();
         (text, changed.parse().unwrap())
@@ -153,6 +163,21 @@ impl Story {
         serde_json::from_slice(&self.site.cli(line).stdout).unwrap()
     }
 
+    fn handed_over(&self) -> Value {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let state = fs::read(self.workshop.path("oc.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        let secret = state["secret"][".dockerconfigjson"].as_str().unwrap();
+        let secret = STANDARD.decode(secret).unwrap();
+        let objects = &state["objects"];
+        json!([
+            objects["ConfigMap/imagesetd-additional-trusted-ca"]["data"],
+            objects["Image/cluster"]["spec"],
+            objects["OperatorHub/cluster"]["spec"],
+            serde_json::from_slice::<Value>(&secret).unwrap(),
+        ])
+    }
+
     fn calls(&self, verb: &str) -> Vec<String> {
         let calls = fs::read_to_string(self.workshop.path("oc.calls")).unwrap_or_default();
         let of_verb = |line: &&str| line.contains(&format!("\"{verb}\""));
@@ -168,6 +193,22 @@ impl Drop for Story {
             let _ = agent.wait();
         }
     }
+}
+
+/// What the cluster has besides the documents once the role was there.
+fn handed_over() -> Value {
+    let auths = json!({"quay.io": {"auth": "a"}, "mirror.lan:5000": {"auth": AUTH}});
+    json!([
+        {"mirror.lan..5000": "an authority\n"},
+        {"additionalTrustedCA": {"name": "imagesetd-additional-trusted-ca"}},
+        {"disableAllDefaultSources": true},
+        {"auths": auths},
+    ])
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    STANDARD.encode(text)
 }
 
 fn all_of(output: &Output) -> String {
@@ -240,8 +281,10 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
         .output()
         .unwrap();
     check("skopeo inspect", &inspected);
-    assert_eq!(story.calls("apply").len(), 1);
-    let pools = story.calls("patch");
+    assert_eq!(story.calls("apply").len(), 4);
+    assert_eq!(story.handed_over(), handed_over());
+    let mut pools = story.calls("patch");
+    pools.retain(|call| call.contains("machineconfigpool"));
     assert_eq!(pools.len(), 2, "the pool that was not paused: {pools:?}");
     assert!(
         pools.iter().all(|call| call.contains("worker")),
@@ -249,7 +292,7 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
     );
     let (_, again) = story.play("imagesetd.mirror.site", &["-e", apply]);
     assert_eq!(again, 0);
-    assert_eq!(story.calls("apply").len(), 1);
+    assert_eq!(story.calls("apply").len(), 4);
 
     // A plan beyond the limits is refused, whatever else could be done.
     story.site.write(
@@ -296,7 +339,8 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
 
     for name in ["arguments", "agent.log", "oc.calls"] {
         let text = fs::read_to_string(story.workshop.path(name)).unwrap();
-        assert!(!text.is_empty() && !text.contains(TOKEN), "{name}");
+        assert!(!text.is_empty(), "{name}");
+        assert!(!text.contains(TOKEN) && !text.contains(AUTH), "{name}");
     }
     let (_, gone) = story.play(
         install,
