@@ -17,7 +17,8 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 19] = [
+const RPCS: [&str; 20] = [
+    "AdoptResources",
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
