@@ -9,10 +9,13 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     grpc::{
+        access::Caller,
         audit::Subject,
         convert::{self, given, refusal, unfit},
+        guard,
         v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
     },
+    model::access::Right,
     reconcile::{Applied, Feed, Handle, Looked, RunEvent},
 };
 
@@ -46,6 +49,7 @@ impl MirrorService for Service {
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
+    type VerifyMirrorStream = Streamed<v1::VerifyMirrorResponse>;
 
     async fn validate_image_sets(
         &self,
@@ -248,6 +252,52 @@ impl MirrorService for Service {
             runs: runs.iter().map(convert::run_summary).collect(),
             next_page_token,
         }))
+    }
+
+    async fn adopt_resources(
+        &self,
+        request: Request<v1::AdoptResourcesRequest>,
+    ) -> Answer<v1::AdoptResourcesResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if request.dry_run {
+            subject.note("dry run");
+        }
+        let adopted = self
+            .handle
+            .adopt(convert::adopt_order(request)?)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        subject.image_set(&adopted.set.0);
+        Ok(Response::new(convert::adopted(&adopted)))
+    }
+
+    async fn verify_mirror(
+        &self,
+        request: Request<v1::VerifyMirrorRequest>,
+    ) -> Answer<Self::VerifyMirrorStream> {
+        let subject = Subject::of(request.extensions());
+        let caller = request.extensions().get::<Caller>().cloned();
+        let request = request.into_inner();
+        if let [set] = request.image_sets.as_slice() {
+            subject.image_set(set);
+        }
+        if request.repair {
+            subject.note("repair");
+            may_repair(caller.as_ref())?;
+        }
+        let order = convert::verify_order(request)?;
+        let told = self
+            .handle
+            .verify(order)
+            .map_err(|e| convert::refused(&e))?;
+        let events = stream::unfold(told, async |mut told| {
+            let event = told.recv().await?;
+            let event = event.map_err(|e| convert::refused(&e));
+            Some((event.map(|event| convert::verify_event(&event)), told))
+        });
+        Ok(Response::new(events.boxed()))
     }
 
     async fn get_status(
@@ -460,6 +510,18 @@ fn documents(looked: Vec<Looked>) -> impl Stream<Item = Result<Part, Status>> + 
         Ok(bytes) => Ok(Part::Documents(bytes)),
         Err(error) => Err(convert::refused(&error)),
     })
+}
+
+/// Repairing copies, which takes more than looking.
+fn may_repair(caller: Option<&Caller>) -> Result<(), Status> {
+    match caller {
+        Some(caller) if caller.rights < Some(Right::Apply) => Err(guard::forbidden(
+            caller,
+            "VerifyMirror with `repair`",
+            Right::Apply,
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Returns what happens in a run until it has ended.

@@ -272,9 +272,14 @@ impl Inner {
 
     /// Asks the mirror about wanted images of which nothing is known.
     async fn survey(&self, desired: &Desired) -> Result<(), Error> {
+        // What was found to be damaged looks whole from outside, and is copied again.
+        let damaged = self.damaged();
         let unknown: Vec<_> = {
             let mirrored = self.mirrored();
-            let lacking = |w: &&desired::Wanted| mirrored.tag(&w.target, &w.tag) != Some(&w.digest);
+            let lacking = |w: &&desired::Wanted| {
+                mirrored.tag(&w.target, &w.tag) != Some(&w.digest)
+                    && !damaged.contains(&(w.target.clone(), w.digest.clone()))
+            };
             desired.images.iter().filter(lacking).cloned().collect()
         };
         if unknown.is_empty() {

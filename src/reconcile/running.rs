@@ -268,6 +268,7 @@ impl Handle {
             tracing::error!(run = %record.id, %error, "the run's end could not be written down");
         }
         inner.note_run(plan, resolved, &record).await;
+        inner.settle_drift();
         inner.state().active.remove(&record.id);
         self.after_run(set, plan, &record);
         // Only now: a plan made during the run is not shown as one that waits when another is due.

@@ -1,5 +1,7 @@
 //! Values of the house to messages of the wire and back; the one place where both are known.
 
+mod adopt;
+
 mod ask;
 
 mod catalog;
@@ -18,8 +20,11 @@ mod run;
 
 mod status;
 
+mod verify;
+
 use jiff::Timestamp;
 
+pub use adopt::{adopt_order, adopted};
 pub use ask::{files, given, page};
 pub use catalog::{filtered, listed};
 pub use explain::{explained, forecast};
@@ -29,6 +34,7 @@ pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};
 pub use resources::{pictured, released, resources, retired};
 pub use run::{run, run_event, run_summary};
 pub use status::status_answer;
+pub use verify::{verify_event, verify_order};
 
 /// How many entries of a list that can be very long stand in one message.
 const MOST: usize = 1000;
