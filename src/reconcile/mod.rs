@@ -21,6 +21,8 @@ mod clusters;
 
 mod documents;
 
+mod events;
+
 mod explaining;
 
 mod holding;
@@ -73,6 +75,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, Pictured, PlanView, Planned, ReleaseUpdate, Released,
     ResourceView, Retired, RunEvent, Unplanned, Validated,
 };
+pub use events::{Event, Events, What};
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 pub use verification::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
@@ -313,6 +316,7 @@ struct Inner {
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    news: events::News,
     wake: Notify,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -361,6 +365,7 @@ impl Handle {
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
+            news: events::News::default(),
             wake: Notify::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 22] = [
+const RPCS: [&str; 23] = [
     "AdoptResources",
     "ApplyPlan",
     "CancelRun",
@@ -38,6 +38,7 @@ const RPCS: [&str; 22] = [
     "RetireResources",
     "ValidateImageSets",
     "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 22] = [
+const RPCS: [&str; 23] = [
     "AdoptResources",
     "ApplyPlan",
     "CancelRun",
@@ -25,6 +25,7 @@ const RPCS: [&str; 22] = [
     "RetireResources",
     "ValidateImageSets",
     "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];
