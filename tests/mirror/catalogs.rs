@@ -199,7 +199,7 @@ fn the_real_catalogs_filter_as_the_rules_say() {
         if let Some(opm) = catalog::opm("what a filter keeps of real catalogs is taken by opm") {
             let configs = tempfile::tempdir().unwrap();
             fs::write(configs.path().join("catalog.json"), &ended.stdout).unwrap();
-            catalog::validate(&opm, &configs.path().to_owned());
+            catalog::validate(&opm, configs.path());
         }
     }
     // Without packages: the head of every channel.
