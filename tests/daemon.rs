@@ -37,3 +37,8 @@ mod sharing;
 
 #[path = "daemon/holding.rs"]
 mod holding;
+#[path = "daemon/verifying.rs"]
+mod verifying;
+
+#[path = "daemon/adopting.rs"]
+mod adopting;

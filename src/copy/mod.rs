@@ -22,6 +22,8 @@ mod transfer;
 
 mod units;
 
+mod verify;
+
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
@@ -41,7 +43,9 @@ use units::{Numbered, Units};
 
 pub use blobs::{Outcome, Uploads};
 
-pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached};
+pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached, survey_digests};
+
+pub use verify::{Inspector, Pace};
 
 use crate::{
     model::{

@@ -138,6 +138,7 @@ impl Post {
         let revoked = self.clone().revoked(&origin, request.headers(), rpc);
         let mut request = request.map(|body| self.intake(body, rpc, &held));
         request.extensions_mut().insert(subject);
+        request.extensions_mut().insert(caller);
         let Ok(response) = inner.call(request).await;
         if let Some(line) = line {
             let status = response.extensions().get::<Status>();
@@ -219,7 +220,8 @@ impl Post {
     }
 }
 
-fn forbidden(caller: &Caller, called: &str, needed: Right) -> Status {
+/// The error of a call for which its caller has not the right.
+pub(super) fn forbidden(caller: &Caller, called: &str, needed: Right) -> Status {
     let Caller {
         name,
         rights,

@@ -9,11 +9,14 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     grpc::{
+        access::Caller,
         audit::Subject,
         convert::{self, given, refusal, unfit},
+        guard,
         v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
     },
-    reconcile::{Applied, Feed, Handle, Looked, RunEvent},
+    model::access::Right,
+    reconcile::{Applied, Events, Feed, Handle, Looked, RunEvent},
 };
 
 /// How many plans and runs a page has, and the most it may have.
@@ -36,6 +39,21 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Ends a stream once the daemon stops.
+    fn stopping<T: Send + 'static>(
+        &self,
+    ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+        stream::once(self.stop.clone().cancelled_owned()).map(|()| {
+            Err(refusal(
+                Code::Unavailable,
+                "SHUTTING_DOWN",
+                "the daemon is being stopped; ask again when it is back",
+            ))
+        })
+    }
+}
+
 type Answer<T> = Result<Response<T>, Status>;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -45,7 +63,9 @@ impl MirrorService for Service {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
+    type VerifyMirrorStream = Streamed<v1::VerifyMirrorResponse>;
 
     async fn validate_image_sets(
         &self,
@@ -250,6 +270,52 @@ impl MirrorService for Service {
         }))
     }
 
+    async fn adopt_resources(
+        &self,
+        request: Request<v1::AdoptResourcesRequest>,
+    ) -> Answer<v1::AdoptResourcesResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if request.dry_run {
+            subject.note("dry run");
+        }
+        let adopted = self
+            .handle
+            .adopt(convert::adopt_order(request)?)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        subject.image_set(&adopted.set.0);
+        Ok(Response::new(convert::adopted(&adopted)))
+    }
+
+    async fn verify_mirror(
+        &self,
+        request: Request<v1::VerifyMirrorRequest>,
+    ) -> Answer<Self::VerifyMirrorStream> {
+        let subject = Subject::of(request.extensions());
+        let caller = request.extensions().get::<Caller>().cloned();
+        let request = request.into_inner();
+        if let [set] = request.image_sets.as_slice() {
+            subject.image_set(set);
+        }
+        if request.repair {
+            subject.note("repair");
+            may_repair(caller.as_ref())?;
+        }
+        let order = convert::verify_order(request)?;
+        let told = self
+            .handle
+            .verify(order)
+            .map_err(|e| convert::refused(&e))?;
+        let events = stream::unfold(told, async |mut told| {
+            let event = told.recv().await?;
+            let event = event.map_err(|e| convert::refused(&e));
+            Some((event.map(|event| convert::verify_event(&event)), told))
+        });
+        Ok(Response::new(events.boxed()))
+    }
+
     async fn get_status(
         &self,
         request: Request<v1::GetStatusRequest>,
@@ -269,16 +335,28 @@ impl MirrorService for Service {
         self.handle
             .status(given(&set))
             .map_err(|e| convert::refused(&e))?;
-        let stopping = stream::once(self.stop.clone().cancelled_owned()).map(|()| {
-            Err(refusal(
-                Code::Unavailable,
-                "SHUTTING_DOWN",
-                "the daemon is being stopped; ask again when it is back",
-            ))
-        });
         let updates =
             statuses(self.handle.clone(), set).take_until(self.stop.clone().cancelled_owned());
-        Ok(Response::new(updates.chain(stopping).boxed()))
+        Ok(Response::new(updates.chain(self.stopping()).boxed()))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let request = request.into_inner();
+        let events = self
+            .handle
+            .events(given(&request.image_set), request.follow)
+            .map_err(|e| convert::refused(&e))?;
+        let told = happenings(events, request.kinds);
+        Ok(Response::new(match request.follow {
+            false => told.boxed(),
+            true => told
+                .take_until(self.stop.clone().cancelled_owned())
+                .chain(self.stopping())
+                .boxed(),
+        }))
     }
 
     async fn get_resources(
@@ -462,11 +540,41 @@ fn documents(looked: Vec<Looked>) -> impl Stream<Item = Result<Part, Status>> + 
     })
 }
 
+/// Repairing copies, which takes more than looking.
+fn may_repair(caller: Option<&Caller>) -> Result<(), Status> {
+    match caller {
+        Some(caller) if caller.rights < Some(Right::Apply) => Err(guard::forbidden(
+            caller,
+            "VerifyMirror with `repair`",
+            Right::Apply,
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Returns what happens in a run until it has ended.
 fn events(feed: Feed) -> impl Stream<Item = v1::RunEvent> + Send {
     stream::unfold(feed, async |mut feed: Feed| {
         let event = feed.next().await?;
         Some((convert::run_event(&event), feed))
+    })
+}
+
+/// Returns what happens, of the kinds that are asked for.
+fn happenings(
+    events: Events,
+    kinds: Vec<i32>,
+) -> impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send {
+    stream::unfold((events, kinds), async |(mut events, kinds)| {
+        loop {
+            let event = events.next().await?;
+            if convert::is_wanted(&event, &kinds) {
+                let answer = v1::WatchEventsResponse {
+                    event: Some(convert::event(&event)),
+                };
+                return Some((Ok(answer), (events, kinds)));
+            }
+        }
     })
 }
 

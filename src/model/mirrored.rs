@@ -41,7 +41,8 @@ pub struct Mirrored {
     names: Names,
     blobs: HashMap<Digest, BTreeSet<u32>>,
     manifests: HashMap<(u32, Digest), bool>,
-    tags: HashMap<(u32, Tag), Digest>,
+    /// By repository, so that what goes away is looked for in its own repository only.
+    tags: HashMap<u32, HashMap<Tag, Digest>>,
     seen: u64,
 }
 
@@ -84,8 +85,8 @@ impl Mirrored {
                 known != Some(complete)
             }
             Landed::Tag(repository, tag, digest) => {
-                let key = (self.names.number(repository), tag.clone());
-                self.tags.insert(key, digest.clone()).as_ref() != Some(digest)
+                let tags = self.tags.entry(self.names.number(repository)).or_default();
+                tags.insert(tag.clone(), digest.clone()).as_ref() != Some(digest)
             }
             Landed::Gone(repository, digest) => self.forget(repository, digest),
         };
@@ -100,12 +101,10 @@ impl Mirrored {
             .get_mut(digest)
             .is_some_and(|held| held.remove(&number));
         let manifest = self.manifests.remove(&(number, digest.clone())).is_some();
-        let tags = self.tags.len();
-        if manifest {
-            self.tags
-                .retain(|(n, _), named| *n != number || named != digest);
+        if manifest && let Some(tags) = self.tags.get_mut(&number) {
+            tags.retain(|_, named| named != digest);
         }
-        blob || manifest || self.tags.len() != tags
+        blob || manifest
     }
 
     /// How many facts were news: the serial of a state that began empty.
@@ -121,7 +120,7 @@ impl Mirrored {
     /// What a tag of the mirror names, as far as is known.
     pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<&Digest> {
         let number = *self.names.numbers.get(repository)?;
-        self.tags.get(&(number, tag.clone()))
+        self.tags.get(&number)?.get(tag)
     }
 
     /// Whether a repository is known to have a manifest: `Some(true)` with all its children.
@@ -164,9 +163,26 @@ impl Mirrored {
 
     /// Returns every tag that is known, for counting.
     pub fn tags(&self) -> impl Iterator<Item = (&Repository, &Tag, &Digest)> {
-        self.tags
-            .iter()
-            .map(|((n, tag), digest)| (&self.names.by_number[*n as usize], tag, digest))
+        self.tags.iter().flat_map(move |(n, tags)| {
+            let repository = &self.names.by_number[*n as usize];
+            tags.iter()
+                .map(move |(tag, digest)| (repository, tag, digest))
+        })
+    }
+
+    /// Returns every manifest that is known, with its repository.
+    pub fn placed_manifests(&self) -> impl Iterator<Item = (&Repository, &Digest)> {
+        self.manifests
+            .keys()
+            .map(|(n, digest)| (&self.names.by_number[*n as usize], digest))
+    }
+
+    /// Returns every blob that is known, with each repository that has it.
+    pub fn placed_blobs(&self) -> impl Iterator<Item = (&Repository, &Digest)> {
+        self.blobs.iter().flat_map(move |(digest, held)| {
+            held.iter()
+                .map(move |n| (&self.names.by_number[*n as usize], digest))
+        })
     }
 
     /// Returns every manifest that is known, once for each repository that has it.

@@ -32,7 +32,11 @@ pub mod desired;
 
 pub mod mirrored;
 
+pub mod drift;
+
 pub mod plan;
+
+pub mod checkup;
 
 pub mod record;
 

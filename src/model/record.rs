@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     desired::Wanted,
+    drift::Drift,
     imageset::{Problem, SetName},
     plan::{Plan, PlanId, Unwanted},
 };
@@ -179,6 +180,8 @@ pub enum Trigger {
     Request,
     /// A second try after failures.
     Retry,
+    /// Something that the mirror lost.
+    Repair,
 }
 
 /// How far a run is.
@@ -276,6 +279,15 @@ pub struct SetRecord {
     /// What a run that was ended by request would have brought.
     #[serde(default)]
     pub cancelled: Option<Cancelled>,
+    /// What the mirror was found to have lost of it.
+    #[serde(default)]
+    pub drift: Option<Drift>,
+    /// When the mirror was last asked whether it holds everything of it.
+    #[serde(default)]
+    pub verified: Option<Timestamp>,
+    /// When it is asked again by itself, where settings say so.
+    #[serde(default)]
+    pub verify_next: Option<Timestamp>,
 }
 
 /// What a person does not want to go on by itself: as long as file and upstreams say the same, its rest waits to be asked for.
@@ -342,6 +354,8 @@ pub struct SetStatus {
     pub next_refresh: Option<Timestamp>,
     /// Whether releases are taken without a look at their signatures.
     pub signatures_ignored: bool,
+    /// When the mirror was last asked whether it holds everything of it.
+    pub last_verified: Option<Timestamp>,
     /// What is wrong with its file.
     pub problems: Vec<Problem>,
 }

@@ -9,6 +9,8 @@
 //! **Invariant:** one run of an image set at a time; a run belongs to the daemon, never to who asked for it.
 //! **Invariant:** making a plan changes nothing outside the state folder.
 
+mod adopting;
+
 mod answers;
 
 mod attached;
@@ -18,6 +20,8 @@ pub mod catalogs;
 mod clusters;
 
 mod documents;
+
+mod events;
 
 mod explaining;
 
@@ -52,6 +56,9 @@ mod tidy;
 mod told;
 
 mod updates;
+mod verification;
+
+mod verifying;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -63,12 +70,15 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use adopting::{AdoptOrder, Adopted};
 pub use answers::{
     Applied, Explained, Feed, InlineFile, Pictured, PlanView, Planned, ReleaseUpdate, Released,
     ResourceView, Retired, RunEvent, Unplanned, Validated,
 };
+pub use events::{Event, Events, What};
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
+pub use verification::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
 
 use state::{SetState, State};
 
@@ -298,10 +308,15 @@ struct Inner {
     mirrored: RwLock<Mirrored>,
     /// Orders what is applied to `mirrored` and what is written to the store.
     journal: tokio::sync::Mutex<()>,
+    /// The mirror is checked by one at a time.
+    verifying: tokio::sync::Mutex<()>,
+    /// How fast it is asked then.
+    pace: copy::Pace,
     /// Documents are forecast and written by one at a time.
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    news: events::News,
     wake: Notify,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -331,6 +346,7 @@ impl Handle {
             keeper,
             width,
         );
+        let pace = copy::Pace::per_second(parts.settings.verify.rate);
         let inner = Inner {
             settings: parts.settings,
             store: parts.store,
@@ -344,9 +360,12 @@ impl Handle {
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),
             journal: tokio::sync::Mutex::default(),
+            verifying: tokio::sync::Mutex::default(),
+            pace,
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
+            news: events::News::default(),
             wake: Notify::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -483,8 +502,8 @@ impl Inner {
             let mut state = self.state();
             state
                 .sets
-                .values_mut()
-                .for_each(|set| status::refresh_set(set, now));
+                .iter_mut()
+                .for_each(|(name, set)| status::refresh_set(name, set, now));
             status::refresh_daemon(&mut state, now);
         }
         self.changes.send_modify(|n| *n += 1);

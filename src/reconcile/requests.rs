@@ -389,6 +389,7 @@ impl Handle {
                 signatures_ignored: set
                     .resolution()
                     .is_some_and(|r| r.desired.signatures_ignored),
+                last_verified: set.record.verified,
                 problems: set.problems.clone(),
             }
         });

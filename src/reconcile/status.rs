@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::state::{SetState, State};
 use crate::model::{
-    imageset::Severity,
+    imageset::{SetName, Severity},
     record::{Condition, Pending, PlanRecord, RunRecord, RunState},
 };
 
@@ -37,8 +37,8 @@ fn cause(kind: &'static str, reason: impl Into<String>, message: impl Into<Strin
 }
 
 /// Brings an image set's conditions up to date; times change only with what is said.
-pub(super) fn refresh_set(state: &mut SetState, now: Timestamp) {
-    let causes = set_causes(state);
+pub(super) fn refresh_set(name: &SetName, state: &mut SetState, now: Timestamp) {
+    let causes = set_causes(name, state);
     let claims = summed_up(state, causes);
     state.conditions = dated(claims, &state.conditions, now);
 }
@@ -103,7 +103,7 @@ fn dated(claims: Vec<Claim>, before: &[Condition], now: Timestamp) -> Vec<Condit
 }
 
 /// What is in the way of being ready, and what is worth knowing.
-fn set_causes(state: &SetState) -> Vec<Claim> {
+fn set_causes(name: &SetName, state: &SetState) -> Vec<Claim> {
     let mut causes = Vec::new();
     if state.removed {
         let message = "its file went away; it is not refreshed any more, its content and documents stay until they are retired";
@@ -144,6 +144,9 @@ fn set_causes(state: &SetState) -> Vec<Claim> {
     planned_causes(state, &mut causes);
     if let Some(waiting) = &state.waiting {
         causes.push(cause("DocumentsHeld", waiting.reason, &waiting.message));
+    }
+    if let Some(drift) = &state.record.drift {
+        causes.push(cause("MirrorDrifted", "ContentLost", drift.sentence(name)));
     }
     causes
 }

@@ -19,6 +19,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::model::{
     access::{CertificateRule, PeerRule, Right, Token},
+    drift::Depth,
     image::Repository,
     imageset::SetName,
     policy::{self, Policy, SourcePolicy},
@@ -52,6 +53,8 @@ pub struct Settings {
     pub registries_conf: RegistriesConf,
     /// What holds for image sets that no override matches.
     pub defaults: Policy,
+    /// The most parts of a repository's path in the mirror; any number where this is 0.
+    pub max_nested_paths: u32,
     /// What holds for some image sets instead, the first match wins key by key.
     pub image_sets: Vec<Override>,
     /// The clusters that take documents.
@@ -76,6 +79,8 @@ pub struct Settings {
     pub retries: u32,
     /// How long a stop waits for what is in flight.
     pub shutdown_timeout: Duration,
+    /// How the mirror is checked, by the daemon itself and when asked.
+    pub verify: Verify,
     /// How many plans are kept per image set.
     pub keep_plans: usize,
     /// How many runs are kept per image set.
@@ -88,8 +93,15 @@ impl Settings {
         let mut policy = self.defaults.clone();
         let matching = |o: &&Override| policy::matches(&o.name, &name.0);
         // The last one first, so that the first match has the last word.
+        let mut nesting = self.max_nested_paths;
         for other in self.image_sets.iter().filter(matching).rev() {
             other.apply_to(&mut policy);
+            nesting = other.max_nested_paths.unwrap_or(nesting);
+        }
+        if nesting > 0 {
+            policy.target = policy.target.nesting(nesting);
+            // As for oc-mirror: a namespace's names are not what they were any more.
+            policy.mirror_scope = policy::MirrorScope::Repository;
         }
         policy
     }
@@ -194,6 +206,8 @@ pub struct Override {
     pub name: String,
     /// See [`Policy::target`].
     pub target: Option<crate::model::policy::Target>,
+    /// See [`Settings::max_nested_paths`].
+    pub max_nested_paths: Option<u32>,
     /// See [`Policy::apply`].
     pub apply: Option<crate::model::policy::ApplyMode>,
     /// See [`Policy::on_refresh`].
@@ -231,6 +245,19 @@ pub struct Cluster {
     pub image_sets: Vec<String>,
     /// The picture of it: a file or folder; where none is named, the picture is sent to the daemon.
     pub snapshot: Option<PathBuf>,
+}
+
+/// `verify`: whether the mirror still holds what was mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// How often the daemon looks by itself; never where nothing is said here.
+    pub every: Option<Duration>,
+    /// How closely it looks then.
+    pub depth: Depth,
+    /// The most requests a second, whoever asked for the check.
+    pub rate: u32,
+    /// Whether what is lost is copied again without anybody asking.
+    pub repair: bool,
 }
 
 /// `update_service`: base URLs of Cincinnati graphs.

@@ -12,7 +12,7 @@ use super::{
     listen::listen,
     stanzas::{
         git, keep, registries, registries_conf, release_verification, signatures, source_policies,
-        update_service,
+        update_service, verify,
     },
     units::{Size, Time},
 };
@@ -96,6 +96,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
     let output = path("output", "/var/lib/imagesetd/resources");
     let (keep_plans, keep_runs) = keep(top);
     let defaults = defaults(top);
+    let written_nesting = nesting(top).unwrap_or_default();
     let clients = clients(top, folder);
     Some(Settings {
         directory,
@@ -108,6 +109,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         authfile: self::path(top, "authfile", folder),
         certs_dir: self::path(top, "certs_dir", folder),
         registries_conf: registries_conf(top, folder),
+        max_nested_paths: written_nesting,
         image_sets: overrides(top),
         clusters: clusters(top, folder),
         mirror_source_policies: source_policies(top),
@@ -121,6 +123,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         retries: u32::try_from(count(top, "retries", 5, 0..=100)).unwrap_or(5),
         shutdown_timeout: time(top, "shutdown_timeout", Duration::ZERO)
             .unwrap_or(Duration::from_secs(30)),
+        verify: verify(top),
         keep_plans,
         keep_runs,
         // Last, so that all else has been looked at.
@@ -181,6 +184,7 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
     Override {
         name,
         target: fields.parsed("target"),
+        max_nested_paths: None,
         apply: choice(fields, "apply", "a way to apply plans", &APPLY),
         on_refresh: choice(
             fields,
@@ -220,6 +224,20 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
     }
 }
 
+/// Reads `max_nested_paths`; nothing where it is not written.
+fn nesting(fields: &mut Fields<'_>) -> Option<u32> {
+    let at = fields.get("max_nested_paths")?;
+    let written = at.integer()?;
+    let most = u32::try_from(written).ok().filter(|most| *most <= 100);
+    if most.is_none() {
+        at.error(
+            format!("`max_nested_paths` is {written}, and 0 to 100 is possible"),
+            "",
+        );
+    }
+    most
+}
+
 /// Reads `image_sets`.
 fn overrides(top: &mut Fields<'_>) -> Vec<Override> {
     let read = |at: &At<'_>| {
@@ -230,7 +248,10 @@ fn overrides(top: &mut Fields<'_>) -> Vec<Override> {
                 "name an image set, or write a pattern such as `prod/*`",
             )
             .and_then(|at| at.text());
-        let found = policy(&mut fields, name.clone().unwrap_or_default());
+        let found = Override {
+            max_nested_paths: nesting(&mut fields),
+            ..policy(&mut fields, name.clone().unwrap_or_default())
+        };
         fields.finish();
         name.map(|_| found)
     };
@@ -257,7 +278,7 @@ pub(super) fn word(fields: &mut Fields<'_>, key: &'static str) -> Option<String>
 }
 
 /// Reads one of several words.
-fn choice<T: Clone>(
+pub(super) fn choice<T: Clone>(
     fields: &mut Fields<'_>,
     key: &'static str,
     what: &str,

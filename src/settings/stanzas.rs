@@ -6,11 +6,13 @@ use std::{
 };
 
 use super::{
-    Git, RegistriesConf, RegistryAccess, ReleaseVerification, SignedBy, UpdateService,
-    parse::{SECOND, count, path, time, word},
+    Git, RegistriesConf, RegistryAccess, ReleaseVerification, SignedBy, UpdateService, Verify,
+    parse::{SECOND, choice, count, path, time, word},
+    units::Time,
 };
 use crate::{
     model::{
+        drift::Depth,
         image::{Reference, Registry, Repository},
         policy::{MirrorSourcePolicy, SourcePolicy},
     },
@@ -361,4 +363,54 @@ pub(super) fn keep(top: &mut Fields<'_>) -> (usize, usize) {
     let runs = count(&mut fields, "runs", RUNS, 1..=10_000);
     fields.finish();
     (plans, runs)
+}
+
+/// How often the mirror is checked where nothing is said.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many requests a second a check sends where nothing is said: 50,000 manifests take 42 minutes.
+const RATE: usize = 20;
+
+/// Reads `verify`.
+pub(super) fn verify(top: &mut Fields<'_>) -> Verify {
+    const DEPTHS: [(&str, Depth); 3] = [
+        ("quick", Depth::Quick),
+        ("deep", Depth::Deep),
+        ("read", Depth::Read),
+    ];
+    let mut found = Verify {
+        every: Some(DAY),
+        depth: Depth::Quick,
+        rate: RATE as u32,
+        repair: false,
+    };
+    let Some(mut fields) = top.fields("verify") else {
+        return found;
+    };
+    if let Some(at) = fields.get("every") {
+        found.every = every(&at);
+    }
+    let depth = choice(
+        &mut fields,
+        "depth",
+        "how closely the mirror is looked at",
+        &DEPTHS,
+    );
+    found.depth = depth.unwrap_or_default();
+    found.rate = count(&mut fields, "rate", RATE, 1..=1000) as u32;
+    found.repair = fields.flag("repair");
+    fields.finish();
+    found
+}
+
+/// Reads how often, or `never`.
+fn every(at: &At<'_>) -> Option<Duration> {
+    if at.text()? == "never" {
+        return None;
+    }
+    let Time(time) = at.parsed()?;
+    if time < SECOND {
+        at.error("`every` is too short", "write `1s` or more, or `never`");
+    }
+    Some(time)
 }

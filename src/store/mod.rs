@@ -13,7 +13,7 @@ mod records;
 
 mod tidy;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -237,6 +237,8 @@ impl Store {
             let mut blobs = write.open_table(BLOBS).map_err(access)?;
             let mut manifests = write.open_table(MANIFESTS).map_err(access)?;
             let mut tags = write.open_table(TAGS).map_err(access)?;
+            // All at once: the table is walked through for it.
+            let mut untagged: HashSet<String> = HashSet::new();
             for fact in landed {
                 match fact {
                     Landed::Blob(repository, digest) => {
@@ -254,6 +256,7 @@ impl Store {
                             .map_err(access)?;
                     }
                     Landed::Tag(repository, tag, digest) => {
+                        untag(&mut tags, &mut untagged)?;
                         let key = repository.tagged(tag.clone()).to_string();
                         tags.insert(key.as_str(), digest.to_string().as_str())
                             .map_err(access)?;
@@ -262,15 +265,12 @@ impl Store {
                         let key = at(repository, digest);
                         blobs.remove(key.as_str()).map_err(access)?;
                         if manifests.remove(key.as_str()).map_err(access)?.is_some() {
-                            let (prefix, digest) = (format!("{repository}:"), digest.to_string());
-                            tags.retain(|tag, named| {
-                                !(tag.starts_with(&prefix) && named == digest)
-                            })
-                            .map_err(access)?;
+                            untagged.insert(key);
                         }
                     }
                 }
             }
+            untag(&mut tags, &mut untagged)?;
             let mut meta = write.open_table(META).map_err(access)?;
             meta.insert("serial", serial.to_string().as_str())
                 .map_err(access)?;
@@ -449,6 +449,23 @@ fn prepare(db: &Database, file: &str) -> Result<String, Error> {
     };
     write.commit().map_err(access)?;
     Ok(lineage)
+}
+
+/// Removes the tags that name manifests which are gone, and forgets these.
+fn untag(tags: &mut redb::Table<'_, &str, &str>, gone: &mut HashSet<String>) -> Result<(), Error> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let names_gone = |tag: &str, named: &str| {
+        let repository = tag
+            .rsplit_once(':')
+            .map_or(tag, |(repository, _)| repository);
+        gone.contains(&format!("{repository}@{named}"))
+    };
+    tags.retain(|tag, named| !names_gone(tag, named))
+        .map_err(access)?;
+    gone.clear();
+    Ok(())
 }
 
 fn at(repository: &Repository, digest: &Digest) -> String {

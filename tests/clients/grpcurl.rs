@@ -17,7 +17,8 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 20] = [
+const RPCS: [&str; 23] = [
+    "AdoptResources",
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -36,6 +37,8 @@ const RPCS: [&str; 20] = [
     "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
+    "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

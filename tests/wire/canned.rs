@@ -97,7 +97,9 @@ impl MirrorService for Canned {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
+    type VerifyMirrorStream = Streamed<v1::VerifyMirrorResponse>;
 
     async fn validate_image_sets(
         &self,
@@ -224,6 +226,27 @@ impl MirrorService for Canned {
         let v1::WatchStatusResponse { daemon, image_sets } =
             status(&request.into_inner().image_set);
         Ok(Response::new(v1::GetStatusResponse { daemon, image_sets }))
+    }
+
+    async fn adopt_resources(
+        &self,
+        _: Request<v1::AdoptResourcesRequest>,
+    ) -> Answer<v1::AdoptResourcesResponse> {
+        Ok(Response::new(v1::AdoptResourcesResponse::default()))
+    }
+
+    async fn verify_mirror(
+        &self,
+        _: Request<v1::VerifyMirrorRequest>,
+    ) -> Answer<Self::VerifyMirrorStream> {
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        Err(Status::unimplemented(""))
     }
 
     async fn watch_status(

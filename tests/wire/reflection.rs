@@ -4,7 +4,8 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 20] = [
+const RPCS: [&str; 23] = [
+    "AdoptResources",
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -23,6 +24,8 @@ const RPCS: [&str; 20] = [
     "PutClusterSnapshot",
     "RetireResources",
     "ValidateImageSets",
+    "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -1,8 +1,12 @@
 //! Values of the house to messages of the wire and back; the one place where both are known.
 
+mod adopt;
+
 mod ask;
 
 mod catalog;
+
+mod event;
 
 mod explain;
 
@@ -18,10 +22,14 @@ mod run;
 
 mod status;
 
+mod verify;
+
 use jiff::Timestamp;
 
+pub use adopt::{adopt_order, adopted};
 pub use ask::{files, given, page};
 pub use catalog::{filtered, listed};
+pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
@@ -29,6 +37,7 @@ pub use refuse::{DOMAIN, REASON, details, refusal, refused, unfit};
 pub use resources::{pictured, released, resources, retired};
 pub use run::{run, run_event, run_summary};
 pub use status::status_answer;
+pub use verify::{verify_event, verify_order};
 
 /// How many entries of a list that can be very long stand in one message.
 const MOST: usize = 1000;

@@ -58,6 +58,7 @@ fn trigger(trigger: Trigger) -> v1::RunTrigger {
         Trigger::Refresh => v1::RunTrigger::Refresh,
         Trigger::Request => v1::RunTrigger::Request,
         Trigger::Retry => v1::RunTrigger::Retry,
+        Trigger::Repair => v1::RunTrigger::Repair,
     }
 }
 

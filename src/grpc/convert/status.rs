@@ -50,6 +50,7 @@ fn set_status(set: &SetStatus) -> v1::ImageSetStatus {
         next_refresh_at: set.next_refresh.map(time),
         release_signatures_ignored: set.signatures_ignored,
         problems: set.problems.iter().map(problem).collect(),
+        last_verified_at: set.last_verified.map(time),
     }
 }
 

@@ -120,7 +120,7 @@ fn run(state: RunState) -> RunRecord {
 
 /// What is said at second 7: kind, whether it holds, reason, message.
 fn said(mut state: SetState) -> Vec<(String, bool, String, String)> {
-    refresh_set(&mut state, at(7));
+    refresh_set(&SetName("app".to_owned()), &mut state, at(7));
     assert!(state.conditions.iter().all(|c| c.since == at(7)));
     let conditions = state.conditions.into_iter();
     conditions
@@ -423,9 +423,9 @@ fn what_an_older_document_meant_is_not_said_of_the_newer_one() {
 #[test]
 fn since_moves_only_when_what_is_said_changes() {
     let mut state = planned(plan());
-    refresh_set(&mut state, at(1));
+    refresh_set(&SetName("app".to_owned()), &mut state, at(1));
     state.record.applied_revision = Some("main@sha1:2".into());
-    refresh_set(&mut state, at(2));
+    refresh_set(&SetName("app".to_owned()), &mut state, at(2));
     // Another message for the same reason is no change of state.
     assert_eq!(
         state.conditions,
@@ -438,9 +438,9 @@ fn since_moves_only_when_what_is_said_changes() {
         }]
     );
     state.busy = true;
-    refresh_set(&mut state, at(3));
+    refresh_set(&SetName("app".to_owned()), &mut state, at(3));
     state.busy = false;
-    refresh_set(&mut state, at(4));
+    refresh_set(&SetName("app".to_owned()), &mut state, at(4));
     assert_eq!(state.conditions[0].since, at(4));
 }
 
