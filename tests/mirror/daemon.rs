@@ -53,8 +53,7 @@ impl<'a> Daemon<'a> {
         daemon
     }
 
-    /// Runs a verb that asks it.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Ended {
+    fn ask(&self, arguments: &[&str]) -> Ended {
         let endpoint = format!("unix://{}", self.site.path("socket").display());
         let mut command = program();
         command.args(arguments).args(["--endpoint", &endpoint]);

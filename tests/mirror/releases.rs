@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
-
 use crate::{
-    daemon::Daemon,
     fixture::{
         graph,
         release::{PARTS, PAYLOADS, Release},
     },
-    site::{CHANNEL, FEW, PREFIX, Site, Updates, channel, images},
+    site::{FEW, PREFIX, Site, Updates, channel, images},
     support,
 };
 
@@ -157,73 +154,4 @@ fn query(query: &str, name: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
-}
-
-#[test]
-fn a_release_that_has_landed_comes_with_the_way_to_it() {
-    let site = Site::new();
-    let old = site.release("4.16.1", 0, &FEW);
-    let new = site.release("4.16.2", 1, &FEW);
-    site.publish(&old.images());
-    site.publish(&new.images());
-    let updates = Updates::of(&[&old, &new]);
-    let daemon = Daemon::start(&site, &updates);
-    let plan = daemon.planned(&channel(CHANNEL, "4.16.1", "4.16.1"));
-    let before = daemon.ask(&["resources", "list", "--output", "json"]);
-    let before: Value = serde_json::from_str(&before.stdout).unwrap();
-    assert_eq!(before["updates"], json!([]), "nothing has landed yet");
-    daemon.apply(&plan);
-
-    let image = format!(
-        "{}/{PREFIX}/openshift/release-images@{}",
-        site.mirror.address(),
-        old.payload.digest()
-    );
-    let command = format!("oc adm upgrade --to-image {image} --allow-explicit-upgrade");
-    let listed = daemon.ask(&["resources", "list", "--output", "json"]);
-    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
-    assert_eq!(
-        listed["updates"],
-        json!([{
-            "image_set": "set",
-            "version": "4.16.1",
-            "architecture": "amd64",
-            "image": image,
-            // This site does not look at signatures.
-            "signature_files": [],
-            "command": command,
-        }])
-    );
-    let way = format!(
-        "To release 4.16.1 (amd64), once the mirror rules are applied:\n  {command}\n  No signature of it is known, and without one a cluster takes it with --force only.\n"
-    );
-    daemon.ask(&["resources", "list"]).says(&[&way]);
-    let printed = daemon.ask(&["resources"]);
-    assert!(printed.stderr.contains(&command), "{printed:#?}");
-    assert!(
-        !printed.stdout.contains("oc adm"),
-        "what is applied is documents"
-    );
-
-    let path = [
-        "releases",
-        "path",
-        "--channel",
-        CHANNEL,
-        "--from",
-        "4.16.1",
-        "--to",
-        "4.16.2",
-        "--live",
-        &updates.option(),
-    ];
-    daemon
-        .ask(&path)
-        .says(&["To 4.16.2:\n  it has not landed in the mirror\n"]);
-    let plan = daemon.planned(&channel(CHANNEL, "4.16.1", "4.16.2"));
-    daemon.apply(&plan);
-    let digest = new.payload.digest().to_string();
-    daemon
-        .ask(&path)
-        .says(&["To 4.16.2:\n  oc adm upgrade --to-image ", &digest]);
 }
