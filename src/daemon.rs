@@ -3,7 +3,6 @@
 mod door;
 
 mod mirror;
-
 mod notify;
 
 use std::{path::PathBuf, sync::Arc};

@@ -73,7 +73,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 fn answer_text(answer: &AdoptResourcesResponse, dry_run: bool) -> String {
     let (would, done) = match dry_run {
         true => ("would take", "would be"),
-        false => ("takes", "are"),
+        false => ("takes", "is"),
     };
     let mut text = format!(
         "{} {would} over {} in use\n",

@@ -30,6 +30,8 @@ pub mod guard;
 
 pub mod service;
 
+mod streams;
+
 pub mod listen;
 
 pub mod door;
