@@ -2,7 +2,7 @@
 
 mod door;
 
-mod notify;
+mod systemd;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -294,7 +294,7 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
     let service = Service::new(handle.clone(), closing.clone());
     let serving = server::serve(service, doors, access, closing.clone(), stop.clone());
     let serving = tokio::spawn(serving);
-    let notify = notify::Notify::of_environment();
+    let notify = systemd::Notify::of_environment();
     notify.ready();
     tasks.spawn({
         let handle = handle.clone();
