@@ -2,6 +2,8 @@
 
 mod door;
 
+mod mirror;
+
 use std::{path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,6 +26,7 @@ use crate::{
 };
 
 pub use door::check;
+pub use mirror::check_mirror;
 
 /// Why the daemon, or `once`, does not start or ends.
 #[derive(Debug, thiserror::Error)]

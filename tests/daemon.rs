@@ -37,3 +37,6 @@ mod sharing;
 
 #[path = "daemon/verifying.rs"]
 mod verifying;
+
+#[path = "daemon/adopting.rs"]
+mod adopting;

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** with `--output json` stdout holds one document, the answer or the error; all else goes to stderr.
 
+pub mod adopt;
+
 pub mod apply;
 
 pub mod catalog;
@@ -23,6 +25,8 @@ pub mod init;
 pub mod json;
 
 pub mod manual;
+
+pub mod mirror;
 
 pub mod once;
 
@@ -99,10 +103,14 @@ pub enum Verb {
     Runs(runs::Arguments),
     /// Prints the cluster documents as YAML, lists them, retires rules that nothing needs any longer
     Resources(resources::Arguments),
+    /// Takes over from oc-mirror or `oc adm release mirror`: the documents in use and the content in the mirror
+    Adopt(adopt::Arguments),
     /// Says what mirror rules do on the nodes of a cluster, and finds mistakes in them; most of it without a daemon
     Cluster(cluster::Arguments),
     /// Asks the mirror whether it still holds, by digest, what was mirrored, and has copied again what it lost
     Verify(verify::Arguments),
+    /// Looks at the mirror registry itself: will it do?
+    Mirror(mirror::Arguments),
     /// Checks image set files, all problems of all files at once; without a daemon or a network, or those that the daemon watches
     Validate(validate::Arguments),
     /// Asks the update service which releases there are, and how one gets from one to another
@@ -147,7 +155,9 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Status(arguments) => status::run(arguments).await,
         Verb::Runs(arguments) => runs::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
+        Verb::Adopt(arguments) => adopt::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
+        Verb::Mirror(arguments) => mirror::run(arguments).await,
         Verb::Verify(arguments) => verify::run(arguments).await,
         Verb::Validate(arguments) => validate::run(&arguments).await,
         Verb::Releases(arguments) => releases::answer(arguments).await,
@@ -279,6 +289,11 @@ mod tests {
             "resources retire prod/ocp --dry-run",
             "validate a.yaml prod -o json",
             "verify",
+            "mirror check",
+            "adopt --cluster-resources dir",
+            "adopt prod/ocp --cluster-resources dir --to m.lan/ocp4/openshift4 --dry-run -o json",
+            "mirror check --config /s.yaml --read-only -o json",
+            "mirror check --to m.lan/ocp --authfile /a --dest-cert-dir /c --dest-tls-verify=false",
             "verify prod/ocp app --depth deep --repair -o json",
             "validate --watched",
             "version --endpoint http://127.0.0.1:9000",
@@ -314,6 +329,7 @@ mod tests {
             "validate",
             "validate a.yaml --watched",
             "apply x --detach --timeout 2h",
+            "mirror check --authfile /a",
             "plan --token secret",
             "resources retire prod/ocp --dry-run --yes",
             "runs list --limit 0",

@@ -93,6 +93,9 @@ struct OcMirror {
     /// How many blobs of an image are copied side by side
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     parallel_layers: Option<u16>,
+    /// The most parts of a repository's path in the mirror; longer ones are joined with dashes
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=100))]
+    max_nested_paths: Option<u32>,
     /// How often a transient failure is tried again
     #[arg(long, value_name = "NUMBER")]
     retry_times: Option<u32>,
@@ -118,8 +121,6 @@ struct OcMirror {
     rootless_storage_path: Option<PathBuf>,
     #[arg(long, hide = true)]
     dry_run_manifest_lists: bool,
-    #[arg(long, hide = true, value_name = "NUMBER")]
-    max_nested_paths: Option<u32>,
     #[arg(long, hide = true)]
     strict_archive: bool,
     #[arg(long, hide = true, value_name = "DATE")]
@@ -139,6 +140,8 @@ pub struct Order {
     pub config: Vec<PathBuf>,
     /// The mirror.
     pub target: Target,
+    /// The most parts of a repository's path in the mirror, or 0.
+    pub max_nested_paths: u32,
     /// The state folder.
     pub state: PathBuf,
     /// The output folder for documents.
@@ -199,6 +202,7 @@ impl Arguments {
         let layers = self.oc_mirror.parallel_layers.map(usize::from);
         Ok(Order {
             target: self.target()?,
+            max_nested_paths: self.oc_mirror.max_nested_paths.unwrap_or_default(),
             state: self
                 .state
                 .or_else(|| at("imagesetd"))
@@ -299,10 +303,6 @@ impl OcMirror {
                 "--strict-archive: archives on disk are not written by this version",
             ),
             (
-                self.max_nested_paths.is_some_and(|paths| paths > 0),
-                "--max-nested-paths: names in the mirror are not flattened by this version",
-            ),
-            (
                 self.secure_policy,
                 "--secure-policy: signature policies of containers/image are not read by this version",
             ),
@@ -382,6 +382,7 @@ mod tests {
         Order {
             config: vec!["isc.yaml".into()],
             target: "mirror.lan:5000/ocp".parse().unwrap(),
+            max_nested_paths: 0,
             state: "/s".into(),
             resources: "/r".into(),
             dry_run: false,
@@ -443,7 +444,6 @@ mod tests {
             "--v1",
             "--from file:///a",
             "--since 2026-01-01",
-            "--max-nested-paths 2",
             "--secure-policy",
             "--policy /p",
         ] {
@@ -456,10 +456,9 @@ mod tests {
                 "{refused}"
             );
         }
-        assert!(
-            order("-c isc.yaml --workspace file:///ws --max-nested-paths 0 docker://mirror.lan")
-                .is_ok()
-        );
+        let nested =
+            order("-c isc.yaml --workspace file:///ws --max-nested-paths 2 docker://mirror.lan");
+        assert_eq!(nested.map(|order| order.max_nested_paths), Ok(2));
         assert!(
             order("-c isc.yaml file:///archive")
                 .unwrap_err()

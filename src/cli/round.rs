@@ -262,6 +262,7 @@ fn settings(order: &Order) -> Result<Settings, Failure> {
                 .join("; "),
         )
     })?;
+    settings.max_nested_paths = order.max_nested_paths;
     // Paths in image sets begin where the files are.
     let folder = order.config.first().and_then(|file| file.parent());
     settings.directory = match folder {

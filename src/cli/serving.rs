@@ -42,7 +42,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 /// Reads the settings file; its warnings go to stderr.
-fn read(file: &Path) -> Result<Settings, Failure> {
+pub(super) fn read(file: &Path) -> Result<Settings, Failure> {
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|e| {
         Failure::local(
@@ -127,11 +127,17 @@ async fn check(file: &Path, settings: &Settings) -> Result<Exit, Failure> {
             })
         })
         .collect();
-    let read = imageset::read_for(
+    let mut read = imageset::read_for(
         &files,
         |name| settings.policy_for(name).target.to_string(),
         |_, _, _| false,
     );
+    let place = |name: &imageset::SetName| settings.policy_for(name).target;
+    imageset::refuse_crowds(&mut read.image_sets, place, |_, _| false);
+    let of_sets = read.image_sets.iter().flat_map(|set| &set.problems);
+    read.problems = read.problems.iter().chain(of_sets).cloned().collect();
+    read.problems.sort();
+    read.problems.dedup();
     say(&read.problems);
     let valid = !read.problems.iter().any(|p| p.severity == Severity::Error);
     output::print(&format!(

@@ -43,7 +43,7 @@ use units::{Numbered, Units};
 
 pub use blobs::{Outcome, Uploads};
 
-pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached};
+pub use survey::{Surveyed, SurveyedAttached, survey, survey_attached, survey_digests};
 
 pub use verify::{Inspector, Pace};
 

@@ -193,6 +193,44 @@ fn landed_with(repository: &Repository, manifest: &Manifest, complete: bool) -> 
     blobs.chain([manifest]).collect()
 }
 
+/// Looks for manifests by digest, and for the children of indexes, under names that need not be ours: what is there need not be
+/// downloaded.
+pub async fn survey_digests(
+    mirror: &Client,
+    places: Vec<(Repository, Digest)>,
+    width: usize,
+) -> Result<Vec<Landed>, Error> {
+    let looks: Vec<_> = places
+        .iter()
+        .map(|(repository, digest)| whole(mirror, repository, digest))
+        .collect();
+    let found: Vec<_> = stream::iter(looks).buffered(width.max(1)).collect().await;
+    Ok(answered(found)?.concat())
+}
+
+/// A manifest with all it names, as far as it is there.
+async fn whole(
+    mirror: &Client,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Landed>, Error> {
+    let name = Selector::Digest(digest.clone());
+    let Some(root) = read(mirror, repository, name, digest).await? else {
+        return Ok(Vec::new());
+    };
+    let mut landed = Vec::new();
+    let mut complete = true;
+    for child in root.children(&[]) {
+        let name = Selector::Digest(child.digest.clone());
+        match read(mirror, repository, name, &child.digest).await? {
+            Some(child) => landed.extend(landed_with(repository, &child, true)),
+            None => complete = false,
+        }
+    }
+    landed.extend(landed_with(repository, &root, complete));
+    Ok(landed)
+}
+
 /// What the mirror has of signatures and referrers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SurveyedAttached {

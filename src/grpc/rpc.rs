@@ -42,6 +42,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("CancelRun", Right::Apply),
     rpc("ListRuns", Right::Read),
     rpc("VerifyMirror", Right::Plan),
+    with_files("AdoptResources", Right::Admin),
     rpc("GetStatus", Right::Read),
     rpc("WatchStatus", Right::Read),
     rpc("GetResources", Right::Read),

@@ -254,6 +254,25 @@ impl MirrorService for Service {
         }))
     }
 
+    async fn adopt_resources(
+        &self,
+        request: Request<v1::AdoptResourcesRequest>,
+    ) -> Answer<v1::AdoptResourcesResponse> {
+        let subject = Subject::of(request.extensions());
+        let request = request.into_inner();
+        subject.image_set(&request.image_set);
+        if request.dry_run {
+            subject.note("dry run");
+        }
+        let adopted = self
+            .handle
+            .adopt(convert::adopt_order(request)?)
+            .await
+            .map_err(|e| convert::refused(&e))?;
+        subject.image_set(&adopted.set.0);
+        Ok(Response::new(convert::adopted(&adopted)))
+    }
+
     async fn verify_mirror(
         &self,
         request: Request<v1::VerifyMirrorRequest>,

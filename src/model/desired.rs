@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use blocked::Blocker;
-use places::settle_collisions;
 pub use places::{Claims, yield_to};
+use places::{Paths, refuse_crowded, settle_collisions};
 
 use crate::model::{
     accessory::Accessory,
@@ -171,6 +171,7 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         facts,
         needs: BTreeSet::new(),
         desired: Desired::default(),
+        paths: Paths::default(),
     };
     builder.releases(set);
     let blocker = Blocker::new(&set.blocked_images);
@@ -189,6 +190,7 @@ pub fn build(set: &ImageSet, policy: &Policy, facts: &Facts) -> Built<Desired> {
         .images
         .retain(|wanted| !blocker.blocks_wanted(wanted));
     settle_collisions(&mut desired);
+    refuse_crowded(&mut desired, &builder.paths);
     let needs = attached::attach(&mut desired, policy, facts);
     if !needs.is_empty() {
         return Built::Missing(needs);
@@ -203,6 +205,7 @@ struct Builder<'a> {
     facts: &'a Facts,
     needs: BTreeSet<Need>,
     desired: Desired,
+    paths: Paths,
 }
 
 impl Builder<'_> {
@@ -506,6 +509,7 @@ impl Builder<'_> {
             Ok(target) => target,
             Err(error) => return self.unresolved(root.unit.clone(), error.to_string(), false),
         };
+        self.paths.note(&target, path);
         let asked_tag = root
             .asked_tag
             .clone()

@@ -34,6 +34,8 @@ pub mod drift;
 
 pub mod plan;
 
+pub mod checkup;
+
 pub mod record;
 
 /// Joins an error with its causes into one sentence, each cause said once.

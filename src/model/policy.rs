@@ -13,6 +13,8 @@ use crate::model::image::{NameError, Registry, Repository, check_path};
 pub struct Target {
     registry: Registry,
     prefix: String,
+    /// The most parts that a path may have; any number where this is 0.
+    max_nested_paths: u32,
 }
 
 impl Target {
@@ -26,6 +28,17 @@ impl Target {
         &self.prefix
     }
 
+    /// Returns the same place, where paths have no more than `most` parts; with 0 they have any number.
+    pub fn nesting(mut self, most: u32) -> Self {
+        self.max_nested_paths = most;
+        self
+    }
+
+    /// Whether names may be joined here, so that different paths may become one.
+    pub fn flattens(&self) -> bool {
+        self.max_nested_paths > 0
+    }
+
     /// Returns the repository at `path` below this place.
     pub fn repository(&self, path: &str) -> Result<Repository, NameError> {
         let path = if self.prefix.is_empty() {
@@ -33,8 +46,25 @@ impl Target {
         } else {
             format!("{}/{path}", self.prefix)
         };
-        Repository::new(self.registry.clone(), &path)
+        Repository::new(
+            self.registry.clone(),
+            &flattened(&path, self.max_nested_paths),
+        )
     }
+}
+
+/// Joins the last parts of a path with dashes, so that no more than `most` are left, as oc-mirror's `--max-nested-paths` does:
+/// the prefix counts, and 0 leaves all as it is.
+fn flattened(path: &str, most: u32) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    let kept = (most as usize).saturating_sub(1);
+    if most == 0 || parts.len() <= most as usize {
+        return path.to_owned();
+    }
+    let (kept, joined) = parts.split_at(kept);
+    let joined = joined.join("-");
+    let all = kept.iter().copied().chain([joined.as_str()]);
+    all.collect::<Vec<_>>().join("/")
 }
 
 impl FromStr for Target {
@@ -56,6 +86,7 @@ impl FromStr for Target {
         Ok(Target {
             registry: host.parse()?,
             prefix: prefix.to_owned(),
+            max_nested_paths: 0,
         })
     }
 }
@@ -211,6 +242,28 @@ mod tests {
                 .to_string(),
             "`https://reg.lan/a` is not a registry: `host` or `host:port` is expected"
         );
+    }
+
+    #[test]
+    fn paths_are_joined_as_oc_mirror_joins_them() {
+        let target: Target = "reg.lan/ocp".parse().unwrap();
+        let land = |most: u32, path: &str| {
+            let target = target.clone().nesting(most);
+            target.repository(path).unwrap().path().to_owned()
+        };
+        let path = "openshift/release-images";
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|most| land(most, path)),
+            [
+                "ocp/openshift/release-images",
+                "ocp-openshift-release-images",
+                "ocp/openshift-release-images",
+                "ocp/openshift/release-images",
+                "ocp/openshift/release-images",
+            ]
+        );
+        assert_eq!(land(2, "a/b/c/d"), "ocp/a-b-c-d");
+        assert_eq!(land(3, "a/b/c/d"), "ocp/a/b-c-d");
     }
 
     #[test]

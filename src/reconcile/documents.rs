@@ -315,7 +315,7 @@ impl Inner {
         Ok(published)
     }
 
-    async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
+    pub(super) async fn write(&self, rendering: Rendering) -> Result<usize, Error> {
         let output = self.output.clone();
         let written = tokio::task::spawn_blocking(move || {
             output
@@ -352,7 +352,7 @@ impl Inner {
 
     /// The units of every image set but one: what it last had applied, and what it wants and does not have, which gives no rule
     /// but keeps others from saying NeverContactSource.
-    fn units_of_all(&self, but: Option<&SetName>) -> Vec<Unit> {
+    pub(super) fn units_of_all(&self, but: Option<&SetName>) -> Vec<Unit> {
         let mirrored = self.mirrored();
         let state = self.state();
         let others = state
@@ -391,7 +391,7 @@ impl Inner {
         rules.collect()
     }
 
-    fn rule_options(&self, units: &[Unit]) -> cluster::Options {
+    pub(super) fn rule_options(&self, units: &[Unit]) -> cluster::Options {
         let state = self.state();
         let present = state
             .sets
@@ -475,7 +475,7 @@ fn shown<'a>(documents: &'a [Document], objects: &'a [Object]) -> BTreeMap<&'a s
 }
 
 /// The documents of `set`, and those of others that change along.
-fn document_changes(
+pub(super) fn document_changes(
     set: &SetName,
     published: &Published,
     rendering: &Rendering,

@@ -9,6 +9,8 @@
 //! **Invariant:** one run of an image set at a time; a run belongs to the daemon, never to who asked for it.
 //! **Invariant:** making a plan changes nothing outside the state folder.
 
+mod adopting;
+
 mod answers;
 
 mod attached;
@@ -47,6 +49,8 @@ mod tidy;
 
 mod told;
 
+mod verification;
+
 mod verifying;
 
 use std::{
@@ -59,13 +63,14 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use adopting::{AdoptOrder, Adopted};
 pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
-pub use verifying::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
+pub use verification::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
 
 use state::{SetState, State};
 

@@ -137,10 +137,18 @@ impl Handle {
             present.flat_map(of_set).collect()
         };
         let target = |name: &SetName| self.inner.settings.policy_for(name).target.to_string();
-        imageset::read_for(files, target, |name, path, tag| {
+        let mut read = imageset::read_for(files, target, |name, path, tag| {
             let place = format!("{}/{path}:{tag}", target(name));
             held.contains(&(name.clone(), place))
-        })
+        });
+        let place = |name: &SetName| self.inner.settings.policy_for(name).target;
+        imageset::refuse_crowds(&mut read.image_sets, place, |name, repository| {
+            self.inner.peek(name, |state| {
+                let mut had = state.record.wanted.iter();
+                !state.removed && had.any(|wanted| wanted.target == *repository)
+            })
+        });
+        read
     }
 
     /// Looks at the directory once more after a while: a file that does not parse may be half-written, and is not blamed yet.

@@ -519,7 +519,7 @@ impl Client {
         change(habits.entry(registry.clone()).or_default());
     }
 
-    fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
+    pub(super) fn host(&self, registry: &Registry) -> Result<Arc<Host>, Error> {
         let rules = self.options().registries_conf.current();
         let insecure = rules.is_insecure(registry);
         let patient = true;

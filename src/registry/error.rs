@@ -51,6 +51,10 @@ pub enum Task {
         /// Whether it is an index.
         index: bool,
     },
+    /// The first question: is this a registry?
+    Greet(Repository),
+    /// The removal of a manifest.
+    DeleteManifest(Repository, Selector),
     /// A request to a token service, by the host of it.
     Token(Repository, String),
 }
@@ -71,6 +75,8 @@ impl Task {
             | Task::ResumeUpload(repository)
             | Task::CancelUpload(repository)
             | Task::PushManifest { repository, .. }
+            | Task::Greet(repository)
+            | Task::DeleteManifest(repository, _)
             | Task::Token(repository, _) => repository,
         }
     }
@@ -102,6 +108,8 @@ impl fmt::Display for Task {
                 let kind = if *index { "index" } else { "manifest" };
                 write!(f, "pushing {kind} {}", Named(repository, name))
             }
+            Task::Greet(r) => write!(f, "asking {} whether it is a registry", r.registry()),
+            Task::DeleteManifest(r, name) => write!(f, "deleting manifest {}", Named(r, name)),
             Task::Token(r, service) => write!(f, "asking {service} for a token for {r}"),
         }
     }

@@ -11,7 +11,8 @@
 //! flows in and out; `client` is the vocabulary that `resolve` and `copy` use.
 //!
 //! **Invariant:** bytes of manifests and blobs pass unchanged, and none are handed over as whole that were not verified.
-//! **Invariant:** where nothing goes wrong and the host is known, a call costs exactly one request; there is no `/v2/` ping.
+//! **Invariant:** where nothing goes wrong and the host is known, a call costs exactly one request; there is no `/v2/` ping (but where `checkup` tries a
+//! registry out).
 //! **Invariant:** a credential is sent to the registry it belongs to and to the token service that this registry names, nowhere else.
 
 mod protocol;
@@ -66,10 +67,17 @@ mod reads;
 
 mod client;
 
+mod handshake;
+
+mod dummy;
+
+mod checkup;
+
 mod referrers;
 
 pub use auth::{Credentials, CredentialsError, HelperProblem, Places};
 pub use blob::{BlobStream, Trail};
+pub use checkup::Circumstances;
 pub use client::{Begun, Client, Head, TagList, Upload};
 pub use error::{Error, Fault, Problem, Task};
 pub use protocol::Selector;

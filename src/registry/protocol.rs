@@ -147,7 +147,7 @@ impl Scopes {
 }
 
 impl Request {
-    fn new(method: Method, path: String, scopes: Scopes, task: Task) -> Self {
+    pub(super) fn new(method: Method, path: String, scopes: Scopes, task: Task) -> Self {
         Request {
             method,
             address: Address::Path(path),

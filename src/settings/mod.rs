@@ -50,6 +50,8 @@ pub struct Settings {
     pub registries_conf: RegistriesConf,
     /// What holds for image sets that no override matches.
     pub defaults: Policy,
+    /// The most parts of a repository's path in the mirror; any number where this is 0.
+    pub max_nested_paths: u32,
     /// What holds for some image sets instead, the first match wins key by key.
     pub image_sets: Vec<Override>,
     /// `mirrorSourcePolicy` by source, the first match wins.
@@ -86,8 +88,15 @@ impl Settings {
         let mut policy = self.defaults.clone();
         let matching = |o: &&Override| policy::matches(&o.name, &name.0);
         // The last one first, so that the first match has the last word.
+        let mut nesting = self.max_nested_paths;
         for other in self.image_sets.iter().filter(matching).rev() {
             other.apply_to(&mut policy);
+            nesting = other.max_nested_paths.unwrap_or(nesting);
+        }
+        if nesting > 0 {
+            policy.target = policy.target.nesting(nesting);
+            // As for oc-mirror: a namespace's names are not what they were any more.
+            policy.mirror_scope = policy::MirrorScope::Repository;
         }
         policy
     }
@@ -190,6 +199,8 @@ pub struct Override {
     pub name: String,
     /// See [`Policy::target`].
     pub target: Option<crate::model::policy::Target>,
+    /// See [`Settings::max_nested_paths`].
+    pub max_nested_paths: Option<u32>,
     /// See [`Policy::apply`].
     pub apply: Option<crate::model::policy::ApplyMode>,
     /// See [`Policy::on_refresh`].

@@ -95,6 +95,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
     let output = path("output", "/var/lib/imagesetd/resources");
     let (keep_plans, keep_runs) = keep(top);
     let defaults = defaults(top);
+    let written_nesting = nesting(top).unwrap_or_default();
     let clients = clients(top, folder);
     Some(Settings {
         directory,
@@ -107,6 +108,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         authfile: self::path(top, "authfile", folder),
         certs_dir: self::path(top, "certs_dir", folder),
         registries_conf: registries_conf(top, folder),
+        max_nested_paths: written_nesting,
         image_sets: overrides(top),
         mirror_source_policies: source_policies(top),
         update_service: update_service(top),
@@ -174,6 +176,7 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
     Override {
         name,
         target: fields.parsed("target"),
+        max_nested_paths: None,
         apply: choice(fields, "apply", "a way to apply plans", &APPLY),
         on_refresh: choice(
             fields,
@@ -206,6 +209,20 @@ fn policy(fields: &mut Fields<'_>, name: String) -> Override {
     }
 }
 
+/// Reads `max_nested_paths`; nothing where it is not written.
+fn nesting(fields: &mut Fields<'_>) -> Option<u32> {
+    let at = fields.get("max_nested_paths")?;
+    let written = at.integer()?;
+    let most = u32::try_from(written).ok().filter(|most| *most <= 100);
+    if most.is_none() {
+        at.error(
+            format!("`max_nested_paths` is {written}, and 0 to 100 is possible"),
+            "",
+        );
+    }
+    most
+}
+
 /// Reads `image_sets`.
 fn overrides(top: &mut Fields<'_>) -> Vec<Override> {
     let read = |at: &At<'_>| {
@@ -216,7 +233,10 @@ fn overrides(top: &mut Fields<'_>) -> Vec<Override> {
                 "name an image set, or write a pattern such as `prod/*`",
             )
             .and_then(|at| at.text());
-        let found = policy(&mut fields, name.clone().unwrap_or_default());
+        let found = Override {
+            max_nested_paths: nesting(&mut fields),
+            ..policy(&mut fields, name.clone().unwrap_or_default())
+        };
         fields.finish();
         name.map(|_| found)
     };

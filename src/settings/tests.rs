@@ -97,6 +97,7 @@ fn defaults(target: &str) -> Settings {
             catalog_reference: CatalogReference::Digest,
             catalog_poll: Duration::from_secs(30 * 60),
         },
+        max_nested_paths: 0,
         image_sets: Vec::new(),
         mirror_source_policies: Vec::new(),
         update_service: UpdateService {
@@ -199,6 +200,7 @@ fn the_examples_keys_have_their_defaults_or_an_example() {
         image_sets: vec![Override {
             name: "prod/*".to_owned(),
             target: Some("registry.example.com:5000/prod".parse().unwrap()),
+            max_nested_paths: Some(3),
             apply: Some(ApplyMode::Manual),
             on_refresh: Some(OnRefresh::Plan),
             refresh: Some(Duration::from_secs(86_400)),
@@ -415,7 +417,7 @@ settle: 2s
             "12:36 signatures.refresh: error: `refresh` is too short; write `1s` or more",
             "12:40 signatures.store: error: `store` is not a key that is known here; known here are `copy` and `refresh`",
             "14:3 image_sets[0].name: error: `name` is missing; name an image set, or write a pattern such as `prod/*`",
-            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `catalog_poll`, `catalog_reference`, `conditional_updates`, `max_bytes`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
+            "14:19 image_sets[0].settle: error: `settle` is not a key that is known here; known here are `apply`, `catalog_poll`, `catalog_reference`, `conditional_updates`, `max_bytes`, `max_nested_paths`, `mirror_scope`, `name`, `on_refresh`, `refresh`, `release_signatures`, `signatures` and `target`",
             "15:3 image_sets[1]: error: a mapping is expected here, not a list",
             "17:12 mirror_source_policies[0].source: error: `docker://quay.io/x` is not a source of mirror rules; write a registry and a path, without transport, tag and digest; `*` is any text without `/`, `**` any text",
             "17:40 mirror_source_policies[0].policy: warning: `AllowFallback` is not a value that clusters know; `AllowContactingSource` is written instead; write `AllowContactingSource`",
@@ -540,5 +542,25 @@ fn checks_of_the_mirror_are_daily_unless_something_else_is_said() {
     assert_eq!(
         told("target: m.lan\nverify: {every: 0s, depth: full, rate: 0}\n").len(),
         3
+    );
+}
+
+#[test]
+fn nesting_is_a_sites_or_an_image_sets_and_brings_rules_for_repositories() {
+    let settings = good(
+        "target: m.lan/ocp\nmax_nested_paths: 2\nimage_sets:\n- {name: free, max_nested_paths: 0}\n- {name: deep, max_nested_paths: 3}\n",
+    );
+    let land = |name: &str| {
+        let policy = settings.policy_for(&SetName(name.to_owned()));
+        let place = policy.target.repository("a/b/c").unwrap().to_string();
+        (place, policy.mirror_scope)
+    };
+    assert_eq!(
+        [land("any"), land("free"), land("deep")],
+        [
+            ("m.lan/ocp/a-b-c".to_owned(), MirrorScope::Repository),
+            ("m.lan/ocp/a/b/c".to_owned(), MirrorScope::Namespace),
+            ("m.lan/ocp/a/b-c".to_owned(), MirrorScope::Repository),
+        ]
     );
 }

@@ -17,7 +17,8 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 19] = [
+const RPCS: [&str; 20] = [
+    "AdoptResources",
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -821,7 +822,7 @@ fn status_is_answered_and_streamed() {
             ],
             "planId": "PLAN", "pendingReason": "PENDING_REASON_MANUAL", "runId": "", "progress": null,
             "imagesWanted": "2", "imagesMirrored": "0", "lastRefreshAt": "TIME", "nextRefreshAt": "TIME",
-            "releaseSignaturesIgnored": false, "problems": [],
+            "releaseSignaturesIgnored": false, "problems": [], "lastVerifiedAt": null,
         }],
     });
     assert_eq!(steady(&socket.call("GetStatus", &json!({}))), whole);

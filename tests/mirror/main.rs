@@ -43,3 +43,5 @@ mod interrupted;
 mod access;
 
 mod forms;
+
+mod nesting;

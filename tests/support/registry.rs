@@ -49,6 +49,12 @@ pub struct Options {
     pub password: bool,
     /// Further sections of its configuration, as YAML.
     pub configuration: String,
+    /// The files of its certificate and key, where it speaks TLS; what it was asked is not recorded then.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether it takes nothing.
+    pub read_only: bool,
+    /// Whether it keeps everything.
+    pub no_delete: bool,
 }
 
 /// A section of [`Options::configuration`] with which Distribution v3 takes an index whose children are not all there.
@@ -239,11 +245,23 @@ impl Registry {
             ),
             false => String::new(),
         };
+        let tls = self
+            .options
+            .tls
+            .as_ref()
+            .map_or(String::new(), |(cert, key)| {
+                format!(
+                    ", tls: {{certificate: {}, key: {}}}",
+                    cert.display(),
+                    key.display()
+                )
+            });
+        let (read_only, delete) = (self.options.read_only, !self.options.no_delete);
         format!(
             "version: 0.1\n\
              log: {{level: info, accesslog: {{disabled: false}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}, maintenance: {{uploadpurging: {{enabled: false}}}}}}\n\
-             http: {{addr: \"{}\", secret: tests}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: {delete}}}, maintenance: {{uploadpurging: {{enabled: false}}, readonly: {{enabled: {read_only}}}}}}}\n\
+             http: {{addr: \"{}\", secret: tests{tls}}}\n\
              {auth}{}",
             self.storage().display(),
             self.address,

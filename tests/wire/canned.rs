@@ -209,6 +209,13 @@ impl MirrorService for Canned {
         Ok(Response::new(v1::GetStatusResponse { daemon, image_sets }))
     }
 
+    async fn adopt_resources(
+        &self,
+        _: Request<v1::AdoptResourcesRequest>,
+    ) -> Answer<v1::AdoptResourcesResponse> {
+        Ok(Response::new(v1::AdoptResourcesResponse::default()))
+    }
+
     async fn verify_mirror(
         &self,
         _: Request<v1::VerifyMirrorRequest>,

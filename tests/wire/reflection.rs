@@ -4,7 +4,8 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 19] = [
+const RPCS: [&str; 20] = [
+    "AdoptResources",
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",

@@ -1,5 +1,7 @@
 //! Values of the house to messages of the wire and back; the one place where both are known.
 
+mod adopt;
+
 mod ask;
 
 mod catalog;
@@ -22,6 +24,7 @@ mod verify;
 
 use jiff::Timestamp;
 
+pub use adopt::{adopt_order, adopted};
 pub use ask::{files, given, page};
 pub use catalog::{filtered, listed};
 pub use explain::{explained, forecast};

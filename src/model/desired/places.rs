@@ -67,6 +67,42 @@ fn clash(wanted: &Wanted, other: &str) -> Unresolved {
     }
 }
 
+/// Which paths became which repositories.
+#[derive(Default)]
+pub(super) struct Paths(BTreeMap<Repository, BTreeSet<String>>);
+
+impl Paths {
+    /// Notes that a path became a repository.
+    pub(super) fn note(&mut self, target: &Repository, path: &str) {
+        let paths = self.0.entry(target.clone()).or_default();
+        paths.insert(path.to_owned());
+    }
+}
+
+/// Takes out what lands in one repository though it was meant for several, since their names were joined to the same: nodes that pull by
+/// tag could be given the other's image.
+pub(super) fn refuse_crowded(desired: &mut Desired, Paths(paths): &Paths) {
+    let mut refused = Vec::new();
+    desired.images.retain(|wanted| {
+        let Some(paths) = paths.get(&wanted.target).filter(|paths| paths.len() > 1) else {
+            return true;
+        };
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        refused.push(Unresolved {
+            subject: wanted.unit.clone(),
+            reason: format!(
+                "with `max_nested_paths` {} all become {}; give one a `targetRepo` of its own, or allow longer paths",
+                paths.join(" and "),
+                wanted.target
+            ),
+            transient: false,
+            cause: Cause::Other,
+        });
+        false
+    });
+    desired.unresolved.extend(refused);
+}
+
 /// What other image sets claim in the same mirror: place, and who put which image there.
 pub type Claims = BTreeMap<(Repository, Tag), (SetName, Wanted)>;
 

@@ -796,3 +796,34 @@ fn stanzas_without_a_resolver_are_named_one_by_one() {
         ["mirror.platform.graph", "mirror.platform.kubeVirtContainer"]
     );
 }
+
+#[test]
+fn names_that_become_one_are_refused_and_the_others_mirrored() {
+    let references = ["q.io/a/b-c:1", "q.io/a-b/c:2", "q.io/a/d:1"];
+    let known = facts(references.map(|reference| tagged(reference, &named(reference))));
+    let set = images(&references);
+    let place = |most: u32| {
+        let policy = Policy {
+            target: policy().target.nesting(most),
+            ..policy()
+        };
+        match build(&set, &policy, &known) {
+            Built::Whole(desired) => desired,
+            Built::Missing(needs) => panic!("{needs:?}"),
+        }
+    };
+    let places = |desired: &Desired| {
+        let places = desired.images.iter().map(Wanted::target_reference);
+        places.map(|place| place.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(place(3).unresolved, []);
+    let flat = place(2);
+    assert_eq!(places(&flat), ["m.lan:5000/ocp/a-d:1"]);
+    let told: Vec<_> = flat
+        .unresolved
+        .iter()
+        .map(|u| (u.subject.as_str(), u.reason.as_str()))
+        .collect();
+    let reason = "with `max_nested_paths` a-b/c and a/b-c all become m.lan:5000/ocp/a-b-c; give one a `targetRepo` of its own, or allow longer paths";
+    assert_eq!(told, [("q.io/a-b/c:2", reason), ("q.io/a/b-c:1", reason)]);
+}

@@ -15,6 +15,8 @@ mod images;
 
 mod collide;
 
+mod crowd;
+
 mod read;
 
 #[cfg(test)]
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::image::{Platform, Reference, Tag};
 
 pub use crate::yaml::{Problem, Severity};
+pub use crowd::refuse_crowds;
 pub use images::pattern;
 pub use read::{FoundSet, Ignored, Read, SourceFile, read, read_for};
 
