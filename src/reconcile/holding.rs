@@ -238,8 +238,8 @@ fn waiting(set: &SetName, held: &[&Held], next: Option<(Timestamp, String)>) -> 
 }
 
 /// What plans show of documents that wait.
-pub(super) fn shown(held: &[Held]) -> Vec<HeldDocument> {
-    let shown = held.iter().map(|held| HeldDocument {
+pub(super) fn shown<'a>(held: impl Iterator<Item = &'a Held>) -> Vec<HeldDocument> {
+    let shown = held.map(|held| HeldDocument {
         name: held.name.clone(),
         file_name: held.file_name.clone(),
         kind: held.kind.to_owned(),

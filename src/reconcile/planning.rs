@@ -397,7 +397,13 @@ impl Inner {
             documents: change.documents,
             impact: change.impact,
             clusters: change.clusters,
-            held: holding::shown(&change.held),
+            // Documents of others that wait are their own plans' business.
+            held: holding::shown(
+                change
+                    .held
+                    .iter()
+                    .filter(|held| held.set == origin.set.name),
+            ),
             pending,
             run: None,
             // Of a preview nothing was applied, whatever it would change.
