@@ -43,6 +43,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("ListRuns", Right::Read),
     rpc("GetStatus", Right::Read),
     rpc("WatchStatus", Right::Read),
+    rpc("WatchEvents", Right::Read),
     rpc("GetResources", Right::Read),
     rpc("RetireResources", Right::Admin),
     rpc("ExplainImage", Right::Read),

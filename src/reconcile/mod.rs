@@ -17,6 +17,8 @@ pub mod catalogs;
 
 mod documents;
 
+mod events;
+
 mod explaining;
 
 mod keeper;
@@ -61,6 +63,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
+pub use events::{Event, Events, What};
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 
@@ -263,6 +266,7 @@ struct Inner {
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    news: events::News,
     wake: Notify,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -307,6 +311,7 @@ impl Handle {
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
+            news: events::News::default(),
             wake: Notify::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

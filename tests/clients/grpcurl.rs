@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 18] = [
+const RPCS: [&str; 19] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -34,6 +34,7 @@ const RPCS: [&str; 18] = [
     "ListRuns",
     "RetireResources",
     "ValidateImageSets",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -79,6 +79,7 @@ impl MirrorService for Canned {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
 
     async fn validate_image_sets(
@@ -206,6 +207,13 @@ impl MirrorService for Canned {
         let v1::WatchStatusResponse { daemon, image_sets } =
             status(&request.into_inner().image_set);
         Ok(Response::new(v1::GetStatusResponse { daemon, image_sets }))
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        Err(Status::unimplemented(""))
     }
 
     async fn watch_status(

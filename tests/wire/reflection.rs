@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 18] = [
+const RPCS: [&str; 19] = [
     "ApplyPlan",
     "CancelRun",
     "CreatePlan",
@@ -21,6 +21,7 @@ const RPCS: [&str; 18] = [
     "ListRuns",
     "RetireResources",
     "ValidateImageSets",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -4,6 +4,8 @@ mod ask;
 
 mod catalog;
 
+mod event;
+
 mod explain;
 
 mod found;
@@ -22,6 +24,7 @@ use jiff::Timestamp;
 
 pub use ask::{files, given, page};
 pub use catalog::{filtered, listed};
+pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
