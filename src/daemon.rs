@@ -4,6 +4,8 @@ mod door;
 
 mod mirror;
 
+mod systemd;
+
 use std::{path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -295,11 +297,19 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
     let service = Service::new(handle.clone(), closing.clone());
     let serving = server::serve(service, doors, access, closing.clone(), stop.clone());
     let serving = tokio::spawn(serving);
+    let notify = systemd::Notify::of_environment();
+    notify.ready();
+    tasks.spawn({
+        let handle = handle.clone();
+        let alive = move || drop(handle.status(None));
+        notify.clone().watch(alive, closing.clone())
+    });
     tokio::pin!(serving);
     let ended = tokio::select! {
         () = stop.cancelled() => None,
         ended = &mut serving => Some(ended),
     };
+    notify.stopping();
     tracing::info!("imagesetd is stopping");
     stop.cancel();
     handle.shutdown(deadline).await;

@@ -36,3 +36,12 @@ mod stage;
 
 #[path = "ansible/integration.rs"]
 mod integration;
+
+#[path = "ansible/story.rs"]
+mod story;
+
+#[path = "ansible/rulebook.rs"]
+mod rulebook;
+
+#[path = "ansible/examples.rs"]
+mod examples;

@@ -24,3 +24,12 @@ mod grpcurl;
 
 #[path = "clients/python.rs"]
 mod python;
+
+#[path = "clients/events.rs"]
+mod events;
+
+#[path = "clients/unit.rs"]
+mod unit;
+
+#[path = "clients/scripts.rs"]
+mod scripts;

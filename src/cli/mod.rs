@@ -16,6 +16,8 @@ pub mod diff;
 
 pub mod duration;
 
+pub mod events;
+
 pub mod failure;
 
 pub mod files;
@@ -101,6 +103,8 @@ pub enum Verb {
     Status(status::Arguments),
     /// Lists, shows, watches and cancels runs
     Runs(runs::Arguments),
+    /// Says what stands and what happens: changed image sets, plans, runs
+    Events(events::Arguments),
     /// Prints the cluster documents as YAML, lists them, retires rules that nothing needs any longer
     Resources(resources::Arguments),
     /// Takes over from oc-mirror or `oc adm release mirror`: the documents in use and the content in the mirror
@@ -154,6 +158,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Apply(arguments) => apply::run(arguments).await,
         Verb::Status(arguments) => status::run(arguments).await,
         Verb::Runs(arguments) => runs::run(arguments).await,
+        Verb::Events(arguments) => events::run(arguments).await,
         Verb::Resources(arguments) => resources::run(arguments).await,
         Verb::Adopt(arguments) => adopt::run(arguments).await,
         Verb::Cluster(arguments) => cluster::run(arguments).await,
@@ -279,6 +284,7 @@ mod tests {
             "apply prod/ocp --timeout 2h",
             "status prod/ocp --wait ready --timeout 2h",
             "status --wait ready --revision 0123456",
+            "events --follow --output ndjson --kind run_failed",
             "runs list prod/ocp --limit 3",
             "runs show 9a3c",
             "runs watch 9a3c --timeout 5m",

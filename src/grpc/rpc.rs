@@ -45,6 +45,7 @@ pub const RPCS: &[Rpc] = &[
     with_files("AdoptResources", Right::Admin),
     rpc("GetStatus", Right::Read),
     rpc("WatchStatus", Right::Read),
+    rpc("WatchEvents", Right::Read),
     rpc("GetResources", Right::Read),
     rpc("RetireResources", Right::Admin),
     rpc("ExplainImage", Right::Read),

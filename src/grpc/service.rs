@@ -16,7 +16,7 @@ use crate::{
         v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
     },
     model::access::Right,
-    reconcile::{Applied, Feed, Handle, Looked, RunEvent},
+    reconcile::{Applied, Events, Feed, Handle, Looked, RunEvent},
 };
 
 /// How many plans and runs a page has, and the most it may have.
@@ -39,6 +39,21 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Ends a stream once the daemon stops.
+    fn stopping<T: Send + 'static>(
+        &self,
+    ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+        stream::once(self.stop.clone().cancelled_owned()).map(|()| {
+            Err(refusal(
+                Code::Unavailable,
+                "SHUTTING_DOWN",
+                "the daemon is being stopped; ask again when it is back",
+            ))
+        })
+    }
+}
+
 type Answer<T> = Result<Response<T>, Status>;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -48,6 +63,7 @@ impl MirrorService for Service {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
     type VerifyMirrorStream = Streamed<v1::VerifyMirrorResponse>;
 
@@ -319,16 +335,28 @@ impl MirrorService for Service {
         self.handle
             .status(given(&set))
             .map_err(|e| convert::refused(&e))?;
-        let stopping = stream::once(self.stop.clone().cancelled_owned()).map(|()| {
-            Err(refusal(
-                Code::Unavailable,
-                "SHUTTING_DOWN",
-                "the daemon is being stopped; ask again when it is back",
-            ))
-        });
         let updates =
             statuses(self.handle.clone(), set).take_until(self.stop.clone().cancelled_owned());
-        Ok(Response::new(updates.chain(stopping).boxed()))
+        Ok(Response::new(updates.chain(self.stopping()).boxed()))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let request = request.into_inner();
+        let events = self
+            .handle
+            .events(given(&request.image_set), request.follow)
+            .map_err(|e| convert::refused(&e))?;
+        let told = happenings(events, request.kinds);
+        Ok(Response::new(match request.follow {
+            false => told.boxed(),
+            true => told
+                .take_until(self.stop.clone().cancelled_owned())
+                .chain(self.stopping())
+                .boxed(),
+        }))
     }
 
     async fn get_resources(
@@ -482,6 +510,24 @@ fn events(feed: Feed) -> impl Stream<Item = v1::RunEvent> + Send {
     stream::unfold(feed, async |mut feed: Feed| {
         let event = feed.next().await?;
         Some((convert::run_event(&event), feed))
+    })
+}
+
+/// Returns what happens, of the kinds that are asked for.
+fn happenings(
+    events: Events,
+    kinds: Vec<i32>,
+) -> impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send {
+    stream::unfold((events, kinds), async |(mut events, kinds)| {
+        loop {
+            let event = events.next().await?;
+            if convert::is_wanted(&event, &kinds) {
+                let answer = v1::WatchEventsResponse {
+                    event: Some(convert::event(&event)),
+                };
+                return Some((Ok(answer), (events, kinds)));
+            }
+        }
     })
 }
 

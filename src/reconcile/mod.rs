@@ -19,6 +19,8 @@ pub mod catalogs;
 
 mod documents;
 
+mod events;
+
 mod explaining;
 
 mod keeper;
@@ -68,6 +70,7 @@ pub use answers::{
     Applied, Explained, Feed, InlineFile, PlanView, Planned, ResourceView, Retired, RunEvent,
     Unplanned, Validated,
 };
+pub use events::{Event, Events, What};
 pub use looking::{LookError, Looked};
 pub use state::{ImageFinished, ImageOutcome};
 pub use verification::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress};
@@ -275,6 +278,7 @@ struct Inner {
     publishing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    news: events::News,
     wake: Notify,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -322,6 +326,7 @@ impl Handle {
             publishing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             changes: watch::channel(0).0,
+            news: events::News::default(),
             wake: Notify::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

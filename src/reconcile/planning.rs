@@ -99,7 +99,7 @@ impl Inner {
         reading: Reading,
     ) {
         let refreshed = (reading != Reading::Pinned).then(Timestamp::now);
-        self.with_set(name, |state| {
+        let is_news = self.with_set(name, |state| {
             state.resolved = Some(resolved);
             // What a run leaves for now is no plan of its own: the one it performs stays the newest.
             let running = state.active.is_some()
@@ -107,6 +107,7 @@ impl Inner {
                     .plan
                     .as_ref()
                     .is_some_and(|p| p.document == record.document);
+            let before = state.plan.as_ref().map(|plan| plan.plan.id.clone());
             if !running {
                 state.plan = Some(record.clone());
             }
@@ -115,7 +116,11 @@ impl Inner {
             if let Some(now) = refreshed {
                 state.record.refreshed = Some(now);
             }
+            !running && !record.applied && before.as_ref() != Some(&record.plan.id)
         });
+        if is_news {
+            self.news.plan_ready(record);
+        }
         self.save_set(name);
         self.touch();
     }

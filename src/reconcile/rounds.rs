@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Error, Handle,
+    Error, Handle, What,
     planning::{Origin, Reading},
     state::{Cause, RoundFailure, SetState},
 };
@@ -102,7 +102,13 @@ impl Handle {
                 continue;
             }
             known.suspect = broken;
-            known.take(&found.name, &found.file, set, found.problems, &revision);
+            if known.take(&found.name, &found.file, set, found.problems, &revision) {
+                let message = match broken {
+                    true => "its file has errors; what is mirrored stays",
+                    false => "its file says something else",
+                };
+                self.tell_change(&found.name, &revision, message);
+            }
         }
         for (name, known) in state
             .sets
@@ -112,9 +118,17 @@ impl Handle {
             let stem = name.0.split('#').next().unwrap_or_default();
             match stems.get(stem) {
                 Some(problems) => {
-                    known.take(name, &known.file.clone(), None, problems.clone(), &revision)
+                    let file = known.file.clone();
+                    if known.take(name, &file, None, problems.clone(), &revision) {
+                        let message = "its file cannot be read; what is mirrored stays";
+                        self.tell_change(name, &revision, message);
+                    }
                 }
-                None if !known.removed => known.remove(name, &revision),
+                None if !known.removed => {
+                    known.remove(name, &revision);
+                    let message = "it went away; its content and documents stay";
+                    self.tell_change(name, &revision, message);
+                }
                 None => {}
             }
         }
@@ -122,6 +136,12 @@ impl Handle {
         if look_again {
             self.look_again();
         }
+    }
+
+    fn tell_change(&self, set: &SetName, revision: &str, message: &str) {
+        let (revision, message) = (revision.to_owned(), message.to_owned());
+        let what = What::SetChanged { revision, message };
+        self.inner.news.tell(set, what);
     }
 
     /// Reads files as image sets of this site: which share a mirror, and what each has had mirrored.
@@ -346,7 +366,8 @@ fn backoff(setbacks: u32) -> Duration {
 }
 
 impl SetState {
-    /// Takes in what the directory says of an image set, and marks a round as due where that is something else.
+    /// Takes in what the directory says of an image set, and marks a round as due where that is something else. Returns whether
+    /// that is news: what was applied before the daemon was started is none.
     fn take(
         &mut self,
         name: &SetName,
@@ -354,7 +375,7 @@ impl SetState {
         set: Option<ImageSet>,
         problems: Vec<Problem>,
         revision: &str,
-    ) {
+    ) -> bool {
         let first_look = !std::mem::replace(&mut self.seen, true);
         let changed = self.observe(file, set, problems, revision);
         if changed && self.set.is_some() {
@@ -363,13 +384,13 @@ impl SetState {
                 tracing::info!(image_set = %name, revision, "image set changed");
             }
             self.due = self.due.max(Some(cause));
-        } else if self.set.is_some()
-            && self.record.applied_document == self.document
-            && is_settled(self)
-        {
+            return cause == Cause::Commit;
+        }
+        if self.set.is_some() && self.record.applied_document == self.document && is_settled(self) {
             // Another commit that says the same of this image set: what is in the mirror stands for it too.
             self.record.applied_revision = Some(revision.to_owned());
         }
+        self.set.is_none() && (changed || first_look)
     }
 
     /// Notes that the directory does not have it any more.

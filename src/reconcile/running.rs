@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Handle, Inner,
+    Error, Handle, Inner, What,
     rate::Rate,
     state::{ActiveRun, ImageFinished, ImageOutcome, Resolved},
 };
@@ -100,7 +100,7 @@ impl Handle {
             failures: vec![],
             message: String::new(),
         };
-        let (id, sender, cancel, resolved) = {
+        let (begun, sender, cancel, resolved) = {
             let mut state = inner.state();
             if let Some(active) = state.sets.get(&set).and_then(|s| s.active.clone()) {
                 let same = state
@@ -136,6 +136,7 @@ impl Handle {
                 ..record
             };
             let cancel = inner.stop.child_token();
+            let begun = record.clone();
             let (sender, receiver) = watch::channel(record);
             let (images, _) = broadcast::channel(1024);
             let active = ActiveRun {
@@ -148,14 +149,16 @@ impl Handle {
             let set_state = state.sets.entry(set.clone()).or_default();
             set_state.active = Some(id.clone());
             set_state.record.run = Some(id.clone());
-            (id, sender, cancel, resolved)
+            (begun, sender, cancel, resolved)
         };
+        let id = begun.id.clone();
         tracing::info!(image_set = %set, run = %id, plan = %plan.plan.id.short(), images = plan.plan.steps.len(), bytes = plan.plan.bytes(), "run started");
         let handle = self.clone();
         let plan = plan.clone();
         inner
             .tracker
             .spawn(async move { handle.perform(plan, resolved, sender, cancel).await });
+        inner.news.tell(&begun.set.clone(), What::RunStarted(begun));
         inner.touch();
         Ok(id)
     }
@@ -274,7 +277,8 @@ impl Handle {
         // Only now: a plan made during the run is not shown as one that waits when another is due.
         inner.touch();
         // Told last: who has heard that it ended finds it so in status too.
-        run.send_replace(record);
+        run.send_replace(record.clone());
+        inner.news.tell(set, What::RunEnded(record));
         inner.tidy().await;
     }
 }
@@ -424,6 +428,9 @@ impl Performance<'_> {
         if std::mem::take(&mut self.news) {
             self.run.send_modify(|_| {});
             self.inner.changes.send_modify(|n| *n += 1);
+            let run = self.run.borrow().clone();
+            let set = run.set.clone();
+            self.inner.news.tell(&set, What::RunProgress(run));
         }
     }
 

@@ -16,10 +16,10 @@ use super::{
 pub(crate) const TOKEN: &str = "canary-7d1f60c2b4";
 
 /// Of [`TOKEN`].
-const HASH: &str = "1346cb88863e731255018096e4c0294b06d63cc79fcf7cd587767fe9111568b0";
+pub(crate) const HASH: &str = "1346cb88863e731255018096e4c0294b06d63cc79fcf7cd587767fe9111568b0";
 
 /// An image set that is there from the beginning.
-const TOOLS: &str = "apiVersion: mirror.openshift.io/v2alpha1
+pub(crate) const TOOLS: &str = "apiVersion: mirror.openshift.io/v2alpha1
 kind: ImageSetConfiguration
 mirror:
   additionalImages:

@@ -17,7 +17,7 @@ use super::{
 
 const SERVICE: &str = "imageset.v1.MirrorService";
 
-const RPCS: [&str; 20] = [
+const RPCS: [&str; 21] = [
     "AdoptResources",
     "ApplyPlan",
     "CancelRun",
@@ -36,6 +36,7 @@ const RPCS: [&str; 20] = [
     "RetireResources",
     "ValidateImageSets",
     "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -143,6 +143,7 @@ impl Site {
             .args(["serve", "--config"])
             .arg(self.path("imagesetd.yaml"))
             .env_clear()
+            .env("NOTIFY_SOCKET", self.path("notify"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

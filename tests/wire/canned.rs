@@ -79,6 +79,7 @@ impl MirrorService for Canned {
     type ApplyPlanStream = Streamed<v1::ApplyPlanResponse>;
     type FilterCatalogStream = Streamed<v1::FilterCatalogResponse>;
     type WatchRunStream = Streamed<v1::WatchRunResponse>;
+    type WatchEventsStream = Streamed<v1::WatchEventsResponse>;
     type WatchStatusStream = Streamed<v1::WatchStatusResponse>;
     type VerifyMirrorStream = Streamed<v1::VerifyMirrorResponse>;
 
@@ -221,6 +222,13 @@ impl MirrorService for Canned {
         _: Request<v1::VerifyMirrorRequest>,
     ) -> Answer<Self::VerifyMirrorStream> {
         Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        Err(Status::unimplemented(""))
     }
 
     async fn watch_status(

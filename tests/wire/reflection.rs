@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::{Server, text, tool};
 
-const RPCS: [&str; 20] = [
+const RPCS: [&str; 21] = [
     "AdoptResources",
     "ApplyPlan",
     "CancelRun",
@@ -23,6 +23,7 @@ const RPCS: [&str; 20] = [
     "RetireResources",
     "ValidateImageSets",
     "VerifyMirror",
+    "WatchEvents",
     "WatchRun",
     "WatchStatus",
 ];

@@ -6,6 +6,8 @@ mod ask;
 
 mod catalog;
 
+mod event;
+
 mod explain;
 
 mod found;
@@ -27,6 +29,7 @@ use jiff::Timestamp;
 pub use adopt::{adopt_order, adopted};
 pub use ask::{files, given, page};
 pub use catalog::{filtered, listed};
+pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};
 pub use found::{image_set, problem, validated};
 pub use plan::{plan, plan_step, plan_summary, planned};
