@@ -34,7 +34,7 @@ test: deps format lint proto tree docs ansible tests ## Everything, on a fresh D
 # Beside `test`: building opm takes minutes, so CI runs this where it was built before.
 test-opm: ## Have opm, which clusters run, read and serve rebuilt catalogs; builds it at first (needs Go)
 	@.ci/opm "$(TOOLS)/bin"
-	IMAGESETD_OPM="$(TOOLS)/bin/opm" cargo test --locked --test mirror operators::
+	IMAGESETD_OPM="$(TOOLS)/bin/opm" cargo test --locked --test mirror -- operators:: catalogs::
 
 deps: ## Install what the tests need (root or sudo): registries, skopeo, grpcurl, buf, Rust
 	@.ci/deps

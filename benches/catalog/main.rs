@@ -38,7 +38,7 @@ struct Args {
     /// How many bundles the catalog has.
     #[arg(long, default_value_t = Size::REAL.bundles)]
     bundles: usize,
-    /// Only writes the catalog's image as an OCI layout into this folder.
+    /// Only writes the catalog's images as OCI layouts into this folder.
     #[arg(long)]
     write: Option<PathBuf>,
     /// Cargo's own flag for benchmarks.
@@ -61,9 +61,10 @@ fn main() {
         ("one catalog.json", single(size)),
     ] {
         if let Some(folder) = &args.write {
-            std::fs::create_dir_all(folder).unwrap();
-            image.write_layout(folder, "latest");
-            return;
+            let folder = folder.join(form.replace(' ', "-"));
+            std::fs::create_dir_all(&folder).unwrap();
+            image.write_layout(&folder, "latest");
+            continue;
         }
         run(form, &image, args.rounds);
     }

@@ -13,13 +13,13 @@ use crate::{
             list::{PackageSummary, summary},
             pack::PackError,
             render,
-            select::Selected,
+            select::{Selected, no_package},
         },
         facts::Failure,
         imageset::{ImageSet, Operator},
         sentence,
     },
-    yaml::suggest::{nearest, suggest},
+    yaml::suggest::suggest,
 };
 
 /// Why a catalog cannot be looked at.
@@ -150,13 +150,7 @@ fn listed(
         return Ok(found);
     };
     let Some(package) = catalog.package(name)? else {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hint = match nearest(name, &names) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => "leave the package out to list those it has".to_owned(),
-        };
-        let why = format!("the catalog has no package `{name}`; {hint}");
-        return Err(LookError::NoPackage(why));
+        return Err(LookError::NoPackage(no_package(name, &names)));
     };
     let mut package = summary(&package);
     if let Some(channel) = channel {

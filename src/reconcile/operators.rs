@@ -29,6 +29,9 @@ use crate::{
     store::Kept,
 };
 
+/// The most images of a catalog. The largest real ones name some fifty thousand.
+const MOST_IMAGES: usize = 500_000;
+
 /// A catalog that was opened, and what is needed to build a filtered one.
 struct Ready {
     catalog: Opened,
@@ -246,6 +249,12 @@ fn make(operators: Vec<Operator>, ready: Vec<Option<Ready>>, kept: &Kept) -> Res
             continue;
         };
         let images = named(&mut catalog, &selected)?;
+        if images.len() > MOST_IMAGES {
+            found.push(Err(Failure::lasting(format!(
+                "the bundles that are kept name more than {MOST_IMAGES} images, which no catalog does"
+            ))));
+            continue;
+        }
         let built = match selected.packages.is_empty() {
             true => Ok(None),
             false => built(&mut catalog, &selected, image, kept),
@@ -269,14 +278,14 @@ fn make(operators: Vec<Operator>, ready: Vec<Option<Ready>>, kept: &Kept) -> Res
     Ok((found, manifests))
 }
 
-/// The images of what is kept, each with the first bundle that names it; none of a bundle that cannot be mirrored.
+/// The images of what is kept, each with the first bundle that names it; one more than [`MOST_IMAGES`] at the most.
 fn named(catalog: &mut Opened, selected: &Selected) -> Result<Vec<BundleImage>, Failure> {
-    let images = render::images(catalog, selected);
-    let images = images.map_err(|error| Failure::lasting(sentence(&error)))?;
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    for named in images {
+    let read = render::images(catalog, selected, |named| {
         found.entry(named.image.image).or_insert(named.bundle);
-    }
+        found.len() <= MOST_IMAGES
+    });
+    read.map_err(|error| Failure::lasting(sentence(&error)))?;
     Ok(found
         .into_iter()
         .map(|(image, bundle)| BundleImage { image, bundle })

@@ -65,7 +65,6 @@ fn stanzas_without_a_resolver_are_named_and_the_rest_is_mirrored() {
     let repo = site.repo();
     let text = image_set(&images)
         + "  platform: {graph: true, kubeVirtContainer: true, channels: [{name: stable-4.16}]}\n"
-        + "  operators: [{catalog: \"oci:///srv/catalog\"}]\n"
         + "  helm: {repositories: [{name: charts, url: \"https://charts.example.com\", charts: [{name: one, version: 1.0.0}]}]}\n";
     repo.commit(&[("all.yaml", &text)]);
     site.start(&format!(
@@ -79,7 +78,6 @@ fn stanzas_without_a_resolver_are_named_and_the_rest_is_mirrored() {
     assert!(is(&set, "SignaturesIgnored"));
     let why = condition(&set, "Unsupported").unwrap();
     for stanza in [
-        "`mirror.operators`",
         "`mirror.helm`",
         "`mirror.platform.graph`",
         "`mirror.platform.kubeVirtContainer`",

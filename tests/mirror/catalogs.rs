@@ -9,8 +9,8 @@ use crate::{
     daemon::Daemon,
     fixture::image::Flavor,
     operators::{FOO, Upstream, bundles, catalog_image, unpacked},
-    site::{PREFIX, Site, Updates},
-    support::{catalog, skopeo, tool},
+    site::{Ended, PREFIX, Site, Updates, program},
+    support::{catalog, skip, skopeo, tool},
 };
 
 /// Writes the catalog as an image layout, and an image set of it.
@@ -133,6 +133,82 @@ fn a_catalog_source_says_what_its_template_says() {
     site.once(&[])
         .says(&["`targetCatalogSourceTemplate: cs.tmpl`, which is no CatalogSource"]);
     assert_eq!(source()["spec"].get("displayName"), None);
+}
+
+/// The versions of jaeger-product are all pre-releases, and one has build metadata.
+#[test]
+fn the_real_catalogs_filter_as_the_rules_say() {
+    let Some(data) = skip::real_data("the_real_catalogs_filter_as_the_rules_say") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set.yaml");
+    let filter = |package: &str, form: &str| {
+        let text = format!(
+            "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  operators:\n  - catalog: r.io/index:v4.14\n{package}"
+        );
+        fs::write(&set, text).unwrap();
+        let mut command = program();
+        command
+            .args(["catalog", "filter", "-o", form, "-c"])
+            .arg(&set);
+        command.arg("--catalog").arg(data.join("catalogs"));
+        Ended::of(command.output().unwrap())
+    };
+    let (p47, p42b, p42, p34) = (
+        "jaeger-operator.v1.47.1-5",
+        "jaeger-operator.v1.42.0-5-0.1687199951.p",
+        "jaeger-operator.v1.42.0-5",
+        "jaeger-operator.v1.34.1-5",
+    );
+    let node = "node-observability-operator.v0.2.0";
+    for (bounds, code, kept) in [
+        (
+            "minVersion: 1.42.0-0, maxVersion: 1.48.0",
+            0,
+            &[p42, p42b, p47][..],
+        ),
+        ("minVersion: 1.47.1-5, maxVersion: 1.47.1-5", 0, &[p47]),
+        (
+            "minVersion: 1.42.0-5, maxVersion: 1.42.0-5",
+            0,
+            &[p42, p42b],
+        ),
+        (
+            "minVersion: 1.34.0, maxVersion: 1.42.0-5",
+            0,
+            &[p34, p42, p42b],
+        ),
+        ("minVersion: 1.42.0, maxVersion: 1.47.1", 0, &[p47]),
+        ("minVersion: 1.42.0, maxVersion: 1.42.0", 3, &[]),
+        ("minVersion: 1.52.0", 3, &[]),
+    ] {
+        let packages = format!(
+            "    packages:\n    - {{name: jaeger-product, {bounds}}}\n    - {{name: node-observability-operator}}\n"
+        );
+        let ended = filter(&packages, "fbc");
+        assert_eq!(ended.code, code, "{bounds}: {ended:#?}");
+        let names: Vec<String> = serde_json::Deserializer::from_str(&ended.stdout)
+            .into_iter::<Value>()
+            .map(Result::unwrap)
+            .filter(|document| document["schema"] == "olm.bundle")
+            .map(|document| document["name"].as_str().unwrap().to_owned())
+            .collect();
+        let expected: Vec<&str> = kept.iter().copied().chain([node]).collect();
+        assert_eq!(names, expected, "{bounds}");
+        if let Some(opm) = catalog::opm("what a filter keeps of real catalogs is taken by opm") {
+            let configs = tempfile::tempdir().unwrap();
+            fs::write(configs.path().join("catalog.json"), &ended.stdout).unwrap();
+            catalog::validate(&opm, configs.path());
+        }
+    }
+    // Without packages: the head of every channel.
+    let heads = filter("", "json");
+    let heads: Value = serde_json::from_str(&heads.stdout).unwrap();
+    let heads: Vec<&Value> = (heads["catalogs"][0]["packages"].as_array().unwrap().iter())
+        .map(|package| &package["channels"][0]["head"])
+        .collect();
+    assert_eq!(heads, ["jaeger-operator.v1.51.0-1", node]);
 }
 
 /// Calls the daemon as anybody would who has grpcurl.

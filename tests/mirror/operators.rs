@@ -1,6 +1,15 @@
 //! Operator catalogs: what of them lands in the mirror, what a second round costs, and what `opm` says of what was built.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::Path,
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
@@ -154,6 +163,10 @@ pub(crate) fn unpacked(site: &Site, reference: &str, folder: &Path) -> Value {
             }
         }
     }
+    // Every catalog of these tests is one that clusters take.
+    if let Some(opm) = catalog::opm("a rebuilt catalog is taken by opm") {
+        catalog::validate(&opm, &folder.join("configs"));
+    }
     serde_json::from_slice(blob(&manifest["config"])).unwrap()
 }
 
@@ -202,9 +215,6 @@ fn a_filtered_catalog_lands_with_its_bundles_and_what_they_require() {
     assert!(!root.path().join("tmp/cache").exists());
     assert_eq!(config["config"]["Cmd"], json!(["serve", "/configs"]));
     assert_eq!(config["config"]["Labels"][LABEL.0], LABEL.1);
-    if let Some(opm) = catalog::opm("a filtered catalog is taken by opm") {
-        catalog::validate(&opm, &root.path().join("configs"));
-    }
 }
 
 #[test]
@@ -602,8 +612,23 @@ fn opm_serves_a_rebuilt_image_with_its_own_command() {
         })
         .collect();
     let temporary = tempfile::tempdir().unwrap();
+    let open = |folder: &Path, mode| {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(root.path(), 0o755);
+    open(temporary.path(), 0o777);
     let [port, profiling] = [(), ()].map(|()| crate::fixture::server::free_port().unwrap());
-    let mut server = Command::new(opm)
+    // It may lie where only its owner looks.
+    let program = temporary.path().join("opm");
+    fs::hard_link(&opm, &program)
+        .or_else(|_| fs::copy(&opm, &program).map(drop))
+        .unwrap();
+    let mut server = Command::new(program);
+    // A cluster gives it a user that nobody knows, who cannot write to the image.
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        server.uid(1_000_710_000).gid(0);
+    }
+    let mut server = server
         .args(&words)
         .args(["--port", &port.to_string()])
         .args(["--pprof-addr", &format!("127.0.0.1:{profiling}")])

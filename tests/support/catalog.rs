@@ -98,7 +98,7 @@ pub fn opm(test: &str) -> Option<PathBuf> {
 }
 
 /// Checks that `opm` takes a folder of configs.
-pub fn validate(opm: &PathBuf, folder: &std::path::Path) {
+pub fn validate(opm: &std::path::Path, folder: &std::path::Path) {
     let ended = Command::new(opm)
         .arg("validate")
         .arg(folder)

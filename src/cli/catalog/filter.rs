@@ -212,7 +212,9 @@ fn text(found: &[Looked]) -> String {
                 ""
             }
         );
-        text += &table(&rows(selected));
+        if !selected.packages.is_empty() {
+            text += &table(&rows(selected));
+        }
         for unsatisfied in &selected.unsatisfied {
             let _ = writeln!(
                 text,

@@ -18,6 +18,9 @@ use super::{
 /// the largest real catalog take some hundred thousand.
 const MOST_LOOKS: u64 = 20_000_000;
 
+/// How many requirements of a catalog are told that nothing satisfies; nobody reads more.
+const MOST_UNSATISFIED: usize = 1000;
+
 /// A bundle: the catalog's place, the package, the name.
 type Root = (usize, String, String);
 
@@ -90,12 +93,15 @@ impl<'r, 'a, S: Source> Resolver<'r, 'a, S> {
                     }
                     Err(Unmet::Failed(error)) => return Err(error),
                     Err(Unmet::Reason(reason)) => {
-                        self.selected[catalog].unsatisfied.insert(Unsatisfied {
-                            package: package.clone(),
-                            bundle: bundle.clone(),
-                            requires: requirement.to_string(),
-                            reason,
-                        });
+                        let unsatisfied = &mut self.selected[catalog].unsatisfied;
+                        if unsatisfied.len() < MOST_UNSATISFIED {
+                            unsatisfied.insert(Unsatisfied {
+                                package: package.clone(),
+                                bundle: bundle.clone(),
+                                requires: requirement.to_string(),
+                                reason,
+                            });
+                        }
                     }
                 }
             }
@@ -150,21 +156,35 @@ impl<'r, 'a, S: Source> Resolver<'r, 'a, S> {
         }
     }
 
+    /// Counts how much was looked at.
+    fn spend(&mut self, looks: usize) -> Result<(), Unmet> {
+        self.looks = self.looks.saturating_sub(looks as u64);
+        match self.looks {
+            0 => Err(Unmet::Reason(
+                "the catalogs require more of one another than can be followed".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what is kept meets a requirement.
     fn is_met(&mut self, requirement: &Requirement) -> Result<bool, Unmet> {
         Ok(match requirement {
-            Requirement::Package { name, range } => match Range::parse(range) {
-                Some(range) => self.selected.iter().any(|selected| {
-                    let kept = selected.packages.get(name).into_iter();
-                    let mut versions = kept
-                        .flat_map(|package| package.bundles.values())
-                        .filter_map(|bundle| version(&bundle.version));
-                    versions.any(|version| range.contains(&version))
-                }),
-                None => false,
-            },
+            Requirement::Package { name, range } => {
+                let Some(range) = Range::parse(range) else {
+                    return Ok(false);
+                };
+                let kept = self.selected.iter().filter_map(|s| s.packages.get(name));
+                self.spend(1 + kept.map(|package| package.bundles.len()).sum::<usize>())?;
+                let kept = self.selected.iter().filter_map(|s| s.packages.get(name));
+                let mut versions = kept
+                    .flat_map(|package| package.bundles.values())
+                    .filter_map(|bundle| version(&bundle.version));
+                versions.any(|version| range.contains(&version))
+            }
             Requirement::Gvk(gvk) => {
                 for catalog in 0..self.selected.len() {
+                    self.spend_on_directory(catalog)?;
                     for name in self.bringing(catalog, gvk) {
                         if self.keeps(catalog, &name, gvk)? {
                             return Ok(true);
@@ -194,6 +214,13 @@ impl<'r, 'a, S: Source> Resolver<'r, 'a, S> {
         })
     }
 
+    /// Counts a look through all packages of a catalog.
+    fn spend_on_directory(&mut self, catalog: usize) -> Result<(), Unmet> {
+        let source = self.asked[catalog].source.as_ref();
+        let packages = source.map_or(0, |source| source.directory().packages.len());
+        self.spend(1 + packages)
+    }
+
     /// The packages of a catalog of which a bundle brings a kind of object.
     fn bringing(&self, catalog: usize, gvk: &Gvk) -> Vec<String> {
         let source = self.asked[catalog].source.as_ref();
@@ -214,6 +241,7 @@ impl<'r, 'a, S: Source> Resolver<'r, 'a, S> {
         let Some(package) = self.package(catalog, name)? else {
             return Ok(false);
         };
+        self.spend(package.bundles.len())?;
         let kept = &self.selected[catalog].packages[name].bundles;
         let mut bringing = package.bundles.iter().filter(|b| brings(b, gvk));
         Ok(bringing.any(|bundle| kept.contains_key(&bundle.name)))
@@ -301,14 +329,13 @@ impl<'r, 'a, S: Source> Resolver<'r, 'a, S> {
             if best.as_ref().is_some_and(|(other, ..)| *other < rank) {
                 continue;
             }
-            self.looks = self.looks.saturating_sub(channel.entries.len() as u64);
-            if self.looks == 0 {
-                return Err(Unmet::Reason(
-                    "the catalogs require more of one another than can be followed".to_owned(),
-                ));
-            }
+            self.spend(channel.entries.len())?;
             let already = kept.channels.get(&channel.name);
-            let Some(found) = nearest_to_head(package, channel, already, accepts) else {
+            let mut looks = usize::try_from(self.looks).unwrap_or(usize::MAX);
+            let before = looks;
+            let found = nearest_to_head(package, channel, already, accepts, &mut looks);
+            self.spend(before - looks)?;
+            let Some(found) = found else {
                 continue;
             };
             let of = package.bundle(&found);
@@ -374,29 +401,29 @@ fn brings(bundle: &Bundle, gvk: &Gvk) -> bool {
     bundle.facts.provides.binary_search(gvk).is_ok()
 }
 
-/// The bundle nearest to a channel's head that is accepted, can be mirrored and fits to what is kept.
+/// The bundle nearest to a channel's head that is accepted, can be mirrored and fits to what is kept; none once no `looks` are left.
 fn nearest_to_head(
     package: &Package,
     channel: &Channel,
     already: Option<&SelectedChannel>,
     accepts: &dyn Fn(&Bundle) -> bool,
+    looks: &mut usize,
 ) -> Option<String> {
     let graph = Graph::new(&channel.entries).ok()?;
     let asides = (0..channel.entries.len()).filter(|at| !graph.is_link(*at));
-    let fits = |bundle: &Bundle| {
-        bundle.facts.unusable.is_none()
-            && accepts(bundle)
-            && joined(channel, already, &bundle.name)
-                .is_some_and(|entries| sound(package, channel, &entries))
-    };
-    graph
-        .chain()
-        .iter()
-        .copied()
-        .chain(asides)
-        .filter_map(|at| package.bundle(graph.name(at)))
-        .find(|bundle| fits(bundle))
-        .map(|bundle| bundle.name.clone())
+    let bundles = graph.chain().iter().copied().chain(asides);
+    let bundles = bundles.filter_map(|at| package.bundle(graph.name(at)));
+    for bundle in bundles.filter(|bundle| bundle.facts.unusable.is_none() && accepts(bundle)) {
+        *looks = looks.saturating_sub(channel.entries.len());
+        if *looks == 0 {
+            return None;
+        }
+        let entries = joined(channel, already, &bundle.name);
+        if entries.is_some_and(|entries| sound(package, channel, &entries)) {
+            return Some(bundle.name.clone());
+        }
+    }
+    None
 }
 
 /// Whether the entries are bundles of the catalog, and a channel that OLM takes.

@@ -2,7 +2,7 @@
 //!
 //! Source: `operator-registry`, `alpha/declcfg` and `alpha/property`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,6 +17,9 @@ pub const CHANNEL: &str = "olm.channel";
 pub const BUNDLE: &str = "olm.bundle";
 /// The schema of what is deprecated in a package.
 pub const DEPRECATIONS: &str = "olm.deprecations";
+
+/// The most images of a bundle. Real ones name some hundred.
+pub const MAX_IMAGES: usize = 2000;
 
 /// Why a document cannot be used, as a clause after its file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -293,17 +296,17 @@ pub fn read(bytes: &[u8]) -> Result<Document, DocumentError> {
 /// It is not a bundle's document; a clause.
 pub fn images(bytes: &[u8]) -> Result<Vec<Image>, String> {
     let document: BundleDocument<'_> = parse(bytes)?;
-    let mut images: Vec<Image> = Vec::new();
+    let mut known = HashSet::new();
     let named = named(&document).map(|(image, is_bundle)| (image.trim(), is_bundle));
-    for (image, is_bundle) in named {
-        if !images.iter().any(|known| known.image == image) {
-            images.push(Image {
-                image: image.to_owned(),
-                is_bundle,
-            });
-        }
-    }
-    Ok(images)
+    let images = named
+        .take(MAX_IMAGES)
+        .filter(|(image, _)| known.insert(*image));
+    Ok(images
+        .map(|(image, is_bundle)| Image {
+            image: image.to_owned(),
+            is_bundle,
+        })
+        .collect())
 }
 
 /// The images as written, and whether they are the bundle itself.
@@ -317,8 +320,14 @@ fn named<'d>(document: &'d BundleDocument<'_>) -> impl Iterator<Item = (&'d str,
 }
 
 fn bundle(document: &BundleDocument<'_>) -> BundleFacts {
+    let unusable = match named(document).count() {
+        many if many > MAX_IMAGES => Some(format!(
+            "it names {many} images, and no bundle has more than {MAX_IMAGES}"
+        )),
+        _ => named(document).find_map(|(image, _)| unusable(image)),
+    };
     let mut facts = BundleFacts {
-        unusable: named(document).find_map(|(image, _)| unusable(image)),
+        unusable,
         ..BundleFacts::default()
     };
     for property in document.properties.iter().flatten() {
@@ -504,6 +513,23 @@ mod tests {
             said(r#"{"schema":"olm.channel","name":"s","entries":3}"#)
                 .starts_with("holds a olm.channel s of another shape than expected: invalid type")
         );
+    }
+
+    #[test]
+    fn a_bundle_of_too_many_images_cannot_be_mirrored() {
+        let related: Vec<_> = (0..3000)
+            .map(|n| serde_json::json!({"image": format!("r.io/x:{n}")}))
+            .collect();
+        let document = serde_json::json!({"schema": BUNDLE, "package": "p", "name": "p.v1", "relatedImages": related});
+        let text = document.to_string();
+        let Content::Bundle(facts) = read(text.as_bytes()).unwrap().content else {
+            panic!()
+        };
+        assert_eq!(
+            facts.unusable.unwrap(),
+            "it names 3000 images, and no bundle has more than 2000"
+        );
+        assert_eq!(images(text.as_bytes()).unwrap().len(), MAX_IMAGES);
     }
 
     #[test]

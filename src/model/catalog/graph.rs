@@ -186,11 +186,8 @@ impl<'c> Graph<'c> {
                 }
             }
         }
-        let links: Vec<usize> = (self.chain.iter().copied())
-            .filter(|at| entries.contains(at))
-            .collect();
         let led_to: BTreeSet<usize> = self.skipped_by(&entries);
-        entries.retain(|at| links.contains(at) || led_to.contains(at));
+        entries.retain(|at| self.is_link(*at) || led_to.contains(at));
         entries
     }
 

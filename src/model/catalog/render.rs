@@ -130,7 +130,7 @@ pub struct Named {
     pub image: document::Image,
 }
 
-/// Returns the images of all bundles that are kept, by package and bundle, the bundle itself first.
+/// Hands over the images of all bundles that are kept, by package and bundle, the bundle itself first, until `sink` has enough.
 ///
 /// # Errors
 ///
@@ -138,8 +138,8 @@ pub struct Named {
 pub fn images<R: Read + Seek>(
     catalog: &mut Catalog<R>,
     selected: &Selected,
-) -> Result<Vec<Named>, PackError> {
-    let mut found = Vec::new();
+    mut sink: impl FnMut(Named) -> bool,
+) -> Result<(), PackError> {
     for (name, kept) in &selected.packages {
         let Some(package) = catalog.package(name)? else {
             continue;
@@ -150,12 +150,17 @@ pub fn images<R: Read + Seek>(
             }
             let bytes = catalog.document(&bundle.document)?;
             let images = document::images(&bytes).map_err(|_| PackError::Damaged)?;
-            found.extend(images.into_iter().map(|image| Named {
-                package: name.clone(),
-                bundle: bundle.name.clone(),
-                image,
-            }));
+            for image in images {
+                let named = Named {
+                    package: name.clone(),
+                    bundle: bundle.name.clone(),
+                    image,
+                };
+                if !sink(named) {
+                    return Ok(());
+                }
+            }
         }
     }
-    Ok(found)
+    Ok(())
 }

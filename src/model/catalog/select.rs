@@ -151,12 +151,7 @@ fn by_rule<S: Source>(asked: &mut Asked<'_, S>) -> Result<Selected, PackError> {
     };
     for (name, rule) in rules {
         let Some(package) = source.package(name)? else {
-            let names: Vec<&str> = all.iter().map(String::as_str).collect();
-            let hint = match nearest(name, &names) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => "`imagesetd catalog list` lists those it has".to_owned(),
-            };
-            let problem = format!("the catalog has no package `{name}`; {hint}");
+            let problem = no_package(name, &all);
             selected.problems.insert(name.to_owned(), problem);
             continue;
         };
@@ -173,6 +168,20 @@ fn by_rule<S: Source>(asked: &mut Asked<'_, S>) -> Result<Selected, PackError> {
         }
     }
     Ok(selected)
+}
+
+/// Says that a catalog has no such package, with the nearest that it has.
+pub fn no_package(name: &str, all: &[String]) -> String {
+    let names: Vec<&str> = all.iter().map(String::as_str).collect();
+    let longer = || {
+        let longer = names.iter().copied().filter(|n| n.starts_with(name));
+        longer.min_by_key(|n| n.len()).filter(|_| name.len() > 2)
+    };
+    let hint = match nearest(name, &names).or_else(longer) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "`imagesetd catalog list` lists those it has".to_owned(),
+    };
+    format!("the catalog has no package `{name}`; {hint}")
 }
 
 /// What is kept of a package, by names.

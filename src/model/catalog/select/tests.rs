@@ -340,7 +340,12 @@ fn documents_are_cut_down_to_what_is_kept() {
             ),
         ]
     );
-    let images = render::images(&mut catalogs[0].1, &selected).unwrap();
+    let mut images = Vec::new();
+    render::images(&mut catalogs[0].1, &selected, |named| {
+        images.push(named);
+        true
+    })
+    .unwrap();
     let images: Vec<_> = images
         .iter()
         .map(|named| (&*named.image.image, named.image.is_bundle))
@@ -536,6 +541,42 @@ fn check(documents: &[Value]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Checks that a channel has of its original what was asked for: all links in the range, or all, or the highest.
+fn asked_for(
+    filter: &Operator,
+    package: &Named,
+    index: &super::super::pack::Package,
+    name: &str,
+    kept: &SelectedChannel,
+) -> Result<(), TestCaseError> {
+    let named = package.channels.iter().find(|c| c.name == name);
+    if named.is_none() && !package.channels.is_empty() {
+        // It is there since something else requires it.
+        return Ok(());
+    }
+    let own = named.map(|c| (&c.min_version, &c.max_version));
+    let own = own.filter(|(min, max)| min.is_some() || max.is_some());
+    let (min, max) = own.unwrap_or((&package.min_version, &package.max_version));
+    let graph = Graph::new(&index.channel(name).unwrap().entries).unwrap();
+    let links = graph.chain().iter();
+    let links = links.map(|at| index.bundle(graph.name(*at)).unwrap());
+    let mut usable = links.filter(|bundle| bundle.facts.unusable.is_none());
+    if min.is_none() && max.is_none() && !filter.full {
+        let head = usable.next().map(|bundle| bundle.name.as_str());
+        prop_assert_eq!(Some(kept.head.as_str()), head);
+        return Ok(());
+    }
+    for bundle in usable {
+        let version = semver::Version::parse(&bundle.facts.version).unwrap();
+        let above = |min: &semver::Version| version.cmp_precedence(min).is_ge();
+        let below = |max: &semver::Version| version.cmp_precedence(max).is_le();
+        if min.as_ref().is_none_or(above) && max.as_ref().is_none_or(below) {
+            prop_assert!(kept.entries.contains(&bundle.name), "{}", bundle.name);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -557,6 +598,10 @@ proptest! {
             }
             if let Some(default) = &package.default_channel {
                 prop_assert_eq!(&part.default_channel, default);
+            }
+            let index = first[0].1.package(&package.name).unwrap().unwrap();
+            for (name, channel) in &part.channels {
+                asked_for(&filter, package, &index, name, channel)?;
             }
         }
         let mut second = [(filter, packed(&kept))];
