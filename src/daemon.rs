@@ -3,7 +3,8 @@
 mod door;
 
 mod mirror;
-mod notify;
+
+mod systemd;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -308,7 +309,7 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
     let service = Service::new(handle.clone(), closing.clone());
     let serving = server::serve(service, doors, access, closing.clone(), stop.clone());
     let serving = tokio::spawn(serving);
-    let notify = notify::Notify::of_environment();
+    let notify = systemd::Notify::of_environment();
     notify.ready();
     tasks.spawn({
         let handle = handle.clone();
