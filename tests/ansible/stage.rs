@@ -46,7 +46,16 @@ impl Stage {
         let files = [&[("tools.yaml", TOOLS)], files].concat();
         let site = Site::new(&files, &plot);
         let gate: Arc<Gate> = Arc::clone(&site.gate);
+        let repositories = site
+            .mirror
+            .storage()
+            .join("docker/registry/v2/repositories/ocp");
         let control = control::listen(move |word| match word {
+            // What somebody does who cleans up the mirror's disk.
+            _ if word.starts_with("lose/") => {
+                let repository = word.trim_start_matches("lose/");
+                fs::remove_dir_all(repositories.join(repository)).is_ok()
+            }
             "open" => {
                 gate.open();
                 true
