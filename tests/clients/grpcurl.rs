@@ -537,8 +537,19 @@ fn release_is_mirrored_by_naming_its_image_set() {
     );
     let folder = site.path("resources/idms-ocp-release.yaml");
     assert_eq!(resource["text"], fs::read_to_string(folder).unwrap());
-    let other = tcp.call("GetResources", &json!({"kinds": ["ImageTagMirrorSet"]}));
-    assert_eq!(other["resources"], json!([]));
+    // The way of a cluster to what has landed, which is unsigned here.
+    let command = all["updates"][0]["command"].as_str().unwrap();
+    let image = command.split(' ').nth(4).unwrap();
+    let place = site.filled("MIRROR/ocp/openshift/release-images@sha256:");
+    assert!(image.starts_with(&place), "{image}");
+    let updates = json!([{
+        "imageSet": "ocp", "version": "4.16.1", "architecture": "amd64", "image": image, "signatureFiles": [],
+        "command": format!("oc adm upgrade --to-image {image} --allow-explicit-upgrade"),
+    }]);
+    assert_eq!(
+        tcp.call("GetResources", &json!({"kinds": ["ImageTagMirrorSet"]})),
+        json!({"resources": [], "updates": updates})
+    );
     let nothing = json!({
         "retired": [], "documents": [],
         "nodeImpact": {

@@ -73,14 +73,20 @@ async fn upload_goes_on_where_the_registry_keeps_what_it_got() {
     let (upstream, mirror) = (Upstream::of(one()), Registry::distribution3());
     let (ended, reads) = broken_upload(&upstream, &mirror, || Fault::ResetUp(9 << 20)).await;
     assert!(ended.failed.is_empty(), "{ended:?}");
-    // The configuration, the layer, and the layer's rest from the last mark before what the registry has.
+    // The configuration, the layer, and the layer's rest from the last mark before what the registry has; once more where the registry
+    // was still writing when it was asked how much that is.
     let rest = reads.iter().flatten().collect::<Vec<_>>();
-    assert_eq!((reads.len(), rest.len()), (3, 1), "{reads:?}");
-    let from: u64 = rest[0]["bytes=".len()..]
-        .trim_end_matches('-')
-        .parse()
-        .unwrap();
-    assert!((4 << 20..=9 << 20).contains(&from), "{from}");
+    assert!(
+        !rest.is_empty() && reads.len() == 2 + rest.len(),
+        "{reads:?}"
+    );
+    for range in rest {
+        let from: u64 = range["bytes=".len()..]
+            .trim_end_matches('-')
+            .parse()
+            .unwrap();
+        assert!((4 << 20..=9 << 20).contains(&from), "{from}");
+    }
     let uploads = uploads(&mirror.requests());
     assert!(uploads.contains(&"GET 204".to_owned()), "{uploads:?}");
     assert_eq!(uploads.iter().filter(|u| *u == "PUT 201").count(), 2);
