@@ -47,6 +47,8 @@ pub enum What {
     RunProgress(RunRecord),
     /// A run ended.
     RunEnded(RunRecord),
+    /// The mirror lacks something that it held; one sentence.
+    Drifted(String),
     /// So many events were missed, because they were not read in time.
     Missed(u64),
 }
@@ -122,7 +124,7 @@ impl Events {
 }
 
 impl Handle {
-    /// Returns what stands, plans that wait and runs that go on, and with `follow` what happens from now on, of one image set or
+    /// Returns what stands, plans that wait, runs that go on and content that was lost, and with `follow` what happens from now on, of one image set or
     /// all. Between the two nothing is missed; something may be told in both.
     pub fn events(&self, set: Option<&str>, follow: bool) -> Result<Events, Error> {
         let set = set.map(|set| self.find_set(set)).transpose()?;
@@ -153,6 +155,9 @@ impl Inner {
                 what,
                 standing: true,
             };
+            if let Some(drift) = &set.record.drift {
+                standing.push(of_set(drift.found, What::Drifted(drift.sentence(name))));
+            }
             if let Some(run) = run {
                 let record = run.record.borrow().clone();
                 standing.push(of_set(record.started, What::RunStarted(record)));

@@ -153,12 +153,13 @@ impl Handle {
         };
         let id = begun.id.clone();
         tracing::info!(image_set = %set, run = %id, plan = %plan.plan.id.short(), images = plan.plan.steps.len(), bytes = plan.plan.bytes(), "run started");
+        // Before it can tell of itself.
+        inner.news.tell(&begun.set.clone(), What::RunStarted(begun));
         let handle = self.clone();
         let plan = plan.clone();
         inner
             .tracker
             .spawn(async move { handle.perform(plan, resolved, sender, cancel).await });
-        inner.news.tell(&begun.set.clone(), What::RunStarted(begun));
         inner.touch();
         Ok(id)
     }

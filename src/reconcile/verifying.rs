@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    Error, Handle, Inner, RunEvent,
+    Error, Handle, Inner, RunEvent, What,
     planning::Reading,
     verification::{Finding, Repair, Verification, VerifyEvent, VerifyOrder, VerifyProgress},
 };
@@ -435,12 +435,22 @@ impl Inner {
             _ => None,
         };
         for name in sets {
-            self.with_set(name, |set| {
-                let before = set.record.drift.as_ref();
+            let news = self.with_set(name, |set| {
+                let before = set.record.drift.take();
                 let (lost, places) = (&looked.lost, &looked.places);
-                set.record.drift = Drift::after(before, name, lost, places, (told, now));
+                set.record.drift = Drift::after(before.as_ref(), name, lost, places, (told, now));
                 set.record.verified = Some(now);
+                let lacks = |drift: &Drift| drift.sentence(name);
+                let known = before.as_ref().map(lacks);
+                set.record
+                    .drift
+                    .as_ref()
+                    .map(lacks)
+                    .filter(|lack| known.as_ref() != Some(lack))
             });
+            if let Some(lack) = news {
+                self.news.tell(name, What::Drifted(lack));
+            }
             self.save_set(name);
         }
         self.settle_drift();

@@ -138,6 +138,21 @@ fn what_the_mirror_lost_is_named_and_brought_back() {
         is(&status, "MirrorDrifted") && !is(&status, "Ready"),
         "{status}"
     );
+    let events = |kind| {
+        let told = whole
+            .site
+            .text(&["events", "app", "--kind", kind, "--output", "ndjson"]);
+        let told = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        told.collect::<Vec<Value>>()
+    };
+    let lost = events("drift");
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(
+        (&lost[0]["standing"], &lost[0]["image_set"]),
+        (&true.into(), &"app".into())
+    );
+    let message = lost[0]["message"].as_str().unwrap();
+    assert!(message.contains(&manifest), "{message}");
 
     let (code, document) = whole.verify(&["--depth", "deep"]);
     let lost_layer = pair("blob_missing", format!("ocp/team/a@{layer}"));
@@ -182,6 +197,7 @@ fn what_the_mirror_lost_is_named_and_brought_back() {
         .unwrap()
         .clone();
     assert!(!is(&status, "MirrorDrifted"), "{status}");
+    assert_eq!(events("drift"), Vec::<Value>::new());
     whole.skopeo_agrees();
 }
 

@@ -46,6 +46,10 @@ pub fn event(event: &Event) -> v1::Event {
         What::RunStarted(record) => with_run(told, run_summary(record), "began"),
         What::RunProgress(record) => with_run(told, run_summary(record), "goes on"),
         What::RunEnded(record) => with_run(told, run(record), ended(record)),
+        What::Drifted(lack) => v1::Event {
+            message: format!("image set {}: {lack}", told.image_set),
+            ..told
+        },
         What::Missed(count) => v1::Event {
             message: format!("{count} events were missed, since they were not read in time"),
             ..told
@@ -67,6 +71,7 @@ fn kind(what: &What) -> EventKind {
         What::RunProgress(_) => EventKind::RunProgress,
         What::RunEnded(run) if run.state == RunState::Succeeded => EventKind::RunFinished,
         What::RunEnded(_) => EventKind::RunFailed,
+        What::Drifted(_) => EventKind::Drift,
         What::Missed(_) => EventKind::Missed,
     }
 }
