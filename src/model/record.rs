@@ -262,6 +262,9 @@ pub struct SetRecord {
     pub applied_revision: Option<String>,
     /// What the last applied plan wanted.
     pub wanted: Vec<Wanted>,
+    /// The CatalogSource templates that go with it, by unit.
+    #[serde(default)]
+    pub templates: BTreeMap<String, String>,
     /// What earlier plans wanted, and the last applied one did not.
     #[serde(default)]
     pub unwanted: Vec<Unwanted>,

@@ -193,6 +193,9 @@ impl Handle {
         let with_used = joined(set, rules, &published.documents);
         let mut rendering = render(&units, &with_used, &options);
         rendering.objects.clone_from(&published.objects);
+        // Who takes over has seen what that does, but not what documents of others that wait do.
+        let weighed = inner.weigh(set, &published, &rendering, Some(set)).await?;
+        rendering.keep(weighed.documents);
         let changes = documents::document_changes(set, &published, &rendering);
         let files: Vec<File> = rendering
             .documents
@@ -209,6 +212,7 @@ impl Handle {
         let forecast = forecast::of_objects(&before, &Objects::read(&files), None);
         if !dry_run {
             inner.write(rendering).await?;
+            inner.note_all_held(set, &weighed.held);
         }
         Ok((changes, forecast))
     }

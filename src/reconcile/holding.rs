@@ -202,6 +202,7 @@ fn remembered(state: &SetState) -> Resolved {
         document: state.record.applied_document.clone().unwrap_or_default(),
         desired: Desired {
             images: state.record.wanted.clone(),
+            templates: state.record.templates.clone(),
             ..Desired::default()
         },
         facts: Facts::default(),

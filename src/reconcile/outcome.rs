@@ -122,6 +122,10 @@ impl Inner {
                 let kept = keep_stalled(&state.record.wanted, &resolved.desired.images, plan);
                 let now = resolved.desired.images.iter().cloned();
                 state.record.wanted = now.chain(kept).collect();
+                state
+                    .record
+                    .templates
+                    .clone_from(&resolved.desired.templates);
             }
             state.setbacks = 0;
             if state
