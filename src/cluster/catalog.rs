@@ -146,9 +146,9 @@ pub fn objects(
 fn apart(claim: &Catalog, claims: &[&Catalog], stem: &str) -> String {
     let set = name::stem(&claim.set);
     let room = 63 - 3 - stem.len() - 1;
-    let set = set[..set.len().min(room)].trim_end_matches('-').to_owned();
     let twice = claims.iter().filter(|other| other.set == claim.set).count() > 1;
-    match twice || set.is_empty() {
+    // Two names may begin alike.
+    match twice || set.is_empty() || set.len() > room {
         false => format!("{stem}-{set}"),
         true => {
             let hash = Digest::of(claim.place().as_bytes()).hex();
@@ -391,5 +391,23 @@ mod tests {
         assert_eq!(found.len(), 4);
         assert_eq!(found[0].len(), "cc-index-v4-17-".len() + 6, "{found:?}");
         assert_eq!(found[1], "cc-index-v4-17");
+    }
+
+    #[test]
+    fn sets_that_are_called_alike_have_names_of_their_own() {
+        let long = "an-index-with-a-name-that-leaves-little-room";
+        let claim = |set, place| catalog(set, &format!("m.lan/{place}/{long}:v4.17"), true);
+        let all = [
+            claim("first", "x"),
+            claim("prod-east-1", "y"),
+            claim("prod-east-2", "z"),
+        ];
+        let (one, _) = names("prod-east-1", &all, &[]);
+        let (other, _) = names("prod-east-2", &all, &[]);
+        assert!(
+            one.iter().all(|name| !other.contains(name)),
+            "{one:?} {other:?}"
+        );
+        assert!(one.iter().chain(&other).all(|name| name.len() <= 63));
     }
 }

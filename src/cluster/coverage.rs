@@ -89,7 +89,10 @@ pub fn named(files: &[File]) -> Vec<Named> {
             }
         };
         match manifests(file) {
-            Some(roots) => roots.iter().for_each(|root| walk(root, &mut add)),
+            Some(roots) => roots.iter().for_each(|root| {
+                listed(root, &mut add);
+                walk(root, &mut add);
+            }),
             None => lines(file, &mut add),
         }
     }
@@ -114,19 +117,23 @@ fn lines(file: &File, add: &mut impl FnMut(&str, u32)) {
     }
 }
 
+/// Takes a document that is a list of references and nothing else, as people write one in YAML too.
+fn listed(root: &yaml::Node, add: &mut impl FnMut(&str, u32)) {
+    let Value::Sequence(items) = &root.value else {
+        return;
+    };
+    for item in items {
+        if let Value::Scalar(scalar) = &item.value {
+            add(&scalar.text, item.at.line);
+        }
+    }
+}
+
 fn walk(node: &yaml::Node, add: &mut impl FnMut(&str, u32)) {
     match &node.value {
         Value::Scalar(scalar) if has_digest(&scalar.text) => add(&scalar.text, node.at.line),
         Value::Scalar(_) => {}
-        Value::Sequence(items) => {
-            for item in items {
-                // A list of references, as people write one in YAML too.
-                match &item.value {
-                    Value::Scalar(scalar) if node.at.column == 1 => add(&scalar.text, item.at.line),
-                    _ => walk(item, add),
-                }
-            }
-        }
+        Value::Sequence(items) => items.iter().for_each(|item| walk(item, add)),
         Value::Mapping(entries) => {
             let text = |key: &str| {
                 let entry = entries.iter().find(|entry| &*entry.key == key)?;
@@ -244,5 +251,28 @@ fn remedy(node: &Node, reference: &Reference, resolution: &Resolution) -> String
             "no rule serves it{fails}; add a rule for `{source}` to an {}",
             kind.object()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let file = File {
+            name: "f".into(),
+            bytes: text.as_bytes().to_vec(),
+        };
+        named(&[file]).into_iter().map(|n| n.text).collect()
+    }
+
+    #[test]
+    fn a_list_is_one_of_images_where_the_document_is_nothing_else() {
+        assert_eq!(found("- q.io/a:1\n- q.io/b:2\n"), ["q.io/a:1", "q.io/b:2"]);
+        assert_eq!(found("  - q.io/a:1\n"), ["q.io/a:1"]);
+        assert_eq!(
+            found("kind: SecurityContextConstraints\nvolumes:\n- configMap\n- secret\n"),
+            [""; 0]
+        );
     }
 }

@@ -132,8 +132,8 @@ pub fn sift(
         was.get(d.file_name.as_str())
             .is_some_and(|old| old.text == d.text)
     };
-    let changed = rendered.iter().filter(|d| !same(d));
-    let (waiting, free): (Vec<&Document>, Vec<&Document>) = changed.partition(|d| waits(&d.set));
+    let changed: Vec<&Document> = rendered.iter().filter(|d| !same(d)).collect();
+    let waiting: Vec<&Document> = changed.iter().copied().filter(|d| waits(&d.set)).collect();
     if waiting.is_empty() {
         return (rendered.to_vec(), Vec::new());
     }
@@ -159,7 +159,13 @@ pub fn sift(
     let whole = |documents: &[Document]| Node::of(documents).is_ok();
     if !whole(&accepted) && whole(published) {
         let together = "it belongs together with another document that waits";
-        held.extend(free.iter().map(|d| held_back(d, together.to_owned())));
+        let untold = |d: &&&Document| held.iter().all(|h: &Held| h.file_name != d.file_name);
+        let rest: Vec<Held> = changed
+            .iter()
+            .filter(untold)
+            .map(|d| held_back(d, together.to_owned()))
+            .collect();
+        held.extend(rest);
         held.sort_by(|a, b| a.file_name.cmp(&b.file_name));
         return (published.to_vec(), held);
     }
