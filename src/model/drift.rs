@@ -420,6 +420,7 @@ impl Drift {
         for image in images.values_mut() {
             image.dropped = before_dropped(image);
         }
+        let anew = !images.is_empty();
         let kept = before.into_iter().flat_map(|before| &before.images);
         for kept in
             kept.filter(|image| image.dropped || depth.is_none_or(|depth| image.depth > depth))
@@ -428,10 +429,10 @@ impl Drift {
             images.entry(key).or_insert_with(|| kept.clone());
         }
         let images: Vec<Drifted> = images.into_values().collect();
-        let found = before.map_or(now, |before| match lost.is_empty() {
-            true => before.found,
-            false => now,
-        });
+        let found = match before {
+            Some(before) if !anew => before.found,
+            _ => now,
+        };
         (!images.is_empty()).then_some(Drift { found, images })
     }
 

@@ -46,13 +46,19 @@ fn both(one: &[Platform], other: &[Platform]) -> Vec<Platform> {
     all.into_iter().cloned().collect()
 }
 
-fn clash(wanted: &Wanted, other: &str) -> Unresolved {
-    let remedy = match wanted.kind {
-        Kind::Catalog | Kind::FilteredCatalog => {
-            "give one of them a `targetCatalog` or `targetTag` of its own"
-        }
+/// How one of two images comes into another repository.
+fn another_repository(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Catalog | Kind::FilteredCatalog => "give one of them a `targetCatalog` of its own",
         Kind::Bundle => "leave one of them out, with `blockedImages`",
         _ => "give one of them a `targetRepo` of its own",
+    }
+}
+
+fn clash(wanted: &Wanted, other: &str) -> Unresolved {
+    let remedy = match wanted.kind {
+        kind if kind.is_catalog() => "give one of them a `targetCatalog` or `targetTag` of its own",
+        kind => another_repository(kind),
     };
     let reason = format!(
         "{} and {other} would both land on {}; {remedy}",
@@ -91,9 +97,10 @@ pub(super) fn refuse_crowded(desired: &mut Desired, Paths(paths): &Paths) {
         refused.push(Unresolved {
             subject: wanted.unit.clone(),
             reason: format!(
-                "with `max_nested_paths` {} all become {}; give one a `targetRepo` of its own, or allow longer paths",
+                "with `max_nested_paths` {} all become {}; {}, or allow longer paths",
                 paths.join(" and "),
-                wanted.target
+                wanted.target,
+                another_repository(wanted.kind)
             ),
             transient: false,
             cause: Cause::Other,

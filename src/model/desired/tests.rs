@@ -826,6 +826,6 @@ fn names_that_become_one_are_refused_and_the_others_mirrored() {
         .iter()
         .map(|u| (u.subject.as_str(), u.reason.as_str()))
         .collect();
-    let reason = "with `max_nested_paths` a-b/c and a/b-c all become m.lan:5000/ocp/a-b-c; give one a `targetRepo` of its own, or allow longer paths";
+    let reason = "with `max_nested_paths` a-b/c and a/b-c all become m.lan:5000/ocp/a-b-c; give one of them a `targetRepo` of its own, or allow longer paths";
     assert_eq!(told, [("q.io/a-b/c:2", reason), ("q.io/a/b-c:1", reason)]);
 }

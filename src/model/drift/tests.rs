@@ -235,6 +235,23 @@ fn drift_lasts_until_it_is_copied_again_or_a_look_as_close_finds_nothing() {
         |drift: &Drift, depth| Drift::after(Some(drift), &set, &[], &places, (Some(depth), now));
     assert_eq!(after(&drift, Depth::Quick), Some(drift.clone()));
     assert_eq!(after(&drift, Depth::Deep), None);
+    // Another image set's loss is no news of this one's.
+    let of_another: Vec<Lost> = lost
+        .iter()
+        .map(|lost| Lost {
+            check: Check {
+                owners: vec![1],
+                ..lost.check.clone()
+            },
+            loss: Loss::Missing,
+        })
+        .collect();
+    let later = Timestamp::from_second(86_400).unwrap();
+    let quick = (Some(Depth::Quick), later);
+    assert_eq!(
+        Drift::after(Some(&drift), &set, &of_another, &places, quick),
+        Some(drift.clone())
+    );
 
     let gone = dropped(&lost, &places);
     let mut repairing = drift;
