@@ -109,7 +109,9 @@ async fn print(which: Which) -> Result<Exit, Failure> {
         Output::Json => which.asking.output.answer(&answer, |_| String::new())?,
         Output::Text => {
             output::write(&yaml(&answer))?;
-            output::say(updates_text(&answer.updates).trim_end());
+            if !answer.updates.is_empty() {
+                output::say(updates_text(&answer.updates).trim_end());
+            }
         }
     }
     Ok(Exit::Done)

@@ -302,9 +302,9 @@ fn asked(error: crate::reconcile::Error) -> Failure {
 }
 
 fn refused(error: crate::output::Error) -> Failure {
-    Failure::precondition("OutputUnavailable", error.to_string())
+    Failure::precondition("OUTPUT_UNAVAILABLE", error.to_string())
 }
 
 fn unopened(error: daemon::Error) -> Failure {
-    Failure::precondition("NotStarted", crate::model::sentence(&error))
+    Failure::precondition("NOT_STARTED", crate::model::sentence(&error))
 }

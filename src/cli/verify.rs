@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let mut client = arguments.asking.connection.connect().await?;
     let events = client.verify_mirror(request).await?.into_inner();
     let verification = follow(events, output).await?;
-    output.answer(&verification, answer_text)?;
+    output.answer(&verification, |v| answer_text(v, arguments.repair))?;
     Ok(exit(&verification))
 }
 
@@ -132,12 +132,7 @@ fn exit(verification: &Verification) -> Exit {
         .iter()
         .map(|repair| repair.run.as_ref().map(|run| watch::exit_of(run.state())));
     let mended = repaired.clone().all(|exit| exit == Some(Exit::Done));
-    let corrupt = verification.losses.iter().any(|loss| {
-        matches!(
-            loss.kind(),
-            LossKind::BlobCorrupt | LossKind::ManifestCorrupt
-        )
-    });
+    let corrupt = verification.losses.iter().any(is_corrupt);
     let failed = repaired.flatten().find(|exit| *exit != Exit::Done);
     match (progress.lost, verification.repairs.is_empty()) {
         (0, _) if progress.unknown == 0 => Exit::Done,
@@ -147,7 +142,7 @@ fn exit(verification: &Verification) -> Exit {
     }
 }
 
-fn answer_text(verification: &Verification) -> String {
+fn answer_text(verification: &Verification, repair: bool) -> String {
     let progress = verification.progress.unwrap_or_default();
     let mut looked = text::count(verification.manifests, "manifest");
     if verification.depth() != VerifyDepth::Quick {
@@ -181,15 +176,38 @@ fn answer_text(verification: &Verification) -> String {
         answer += &repair_text(repair);
     }
     if progress.lost > 0 && verification.repairs.is_empty() {
-        let asked_for = verification.losses.iter().any(|l| !l.images.is_empty());
-        answer += match asked_for {
-            true => "`imagesetd verify --repair` copies again what is lost.\n",
-            false => {
-                "No image set asks for it any more, so nothing copies it again; `imagesetd verify --repair` forgets it.\n"
-            }
-        };
+        answer += &remedy(verification, repair);
     }
     answer
+}
+
+/// What to do; nothing where each loss says it by itself.
+fn remedy(verification: &Verification, repair: bool) -> String {
+    let losses = || verification.losses.iter().filter(|loss| !is_corrupt(loss));
+    if losses().next().is_none() {
+        return String::new();
+    }
+    // A look that does not see what is lost cannot mend it.
+    let depth = match verification.depth() {
+        VerifyDepth::Deep => " --depth deep",
+        VerifyDepth::Read => " --depth read",
+        _ => "",
+    };
+    match (repair, losses().any(|loss| !loss.images.is_empty())) {
+        (true, _) => "No image set asks for it any more; it is forgotten now.\n".to_owned(),
+        (_, true) => format!("`imagesetd verify{depth} --repair` copies again what is lost.\n"),
+        (_, false) => format!(
+            "No image set asks for it any more, so nothing copies it again; `imagesetd verify{depth} --repair` forgets it.\n"
+        ),
+    }
+}
+
+/// Whether the mirror has something else under a digest, which copying does not replace.
+fn is_corrupt(loss: &Loss) -> bool {
+    matches!(
+        loss.kind(),
+        LossKind::BlobCorrupt | LossKind::ManifestCorrupt
+    )
 }
 
 fn loss_text(loss: &Loss) -> String {

@@ -54,10 +54,11 @@ impl Reaching {
     fn reader(&self) -> Result<Reader, Failure> {
         let mut sides = Sides::verified(self.src_tls_verify, true);
         sides.source.cert_dir.clone_from(&self.src_cert_dir);
-        let source = daemon::source(&self.settings()?, &sides)
-            .map_err(|error| Failure::precondition("NotStarted", crate::model::sentence(&error)))?;
+        let source = daemon::source(&self.settings()?, &sides).map_err(|error| {
+            Failure::precondition("NOT_STARTED", crate::model::sentence(&error))
+        })?;
         Reader::new(source, self.state.as_deref())
-            .map_err(|error| Failure::precondition("StateUnavailable", error.to_string()))
+            .map_err(|error| Failure::precondition("STATE_UNAVAILABLE", error.to_string()))
     }
 
     /// The settings that a file with nothing in it would have; nothing is mirrored anywhere.
