@@ -223,7 +223,12 @@ async fn whole(
     for child in root.children(&[]) {
         let name = Selector::Digest(child.digest.clone());
         match read(mirror, repository, name, &child.digest).await? {
-            Some(child) => landed.extend(landed_with(repository, &child, true)),
+            Some(child) => {
+                // Of an index in an index nothing is looked at.
+                let whole = !child.is_index();
+                complete &= whole;
+                landed.extend(landed_with(repository, &child, whole));
+            }
             None => complete = false,
         }
     }

@@ -35,7 +35,7 @@ impl Handle {
 fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
     let nothing = Facts::default();
     let facts = known.resolution().map_or(&nothing, |r| &r.facts);
-    let is_of_release = |w: &&Wanted| matches!(w.kind, Kind::Release | Kind::ReleaseComponent);
+    let is_of_release = |w: &&Wanted| w.kind.is_of_release();
     let of_releases = || known.wants().iter().filter(is_of_release);
     let lacking: BTreeSet<&str> = of_releases()
         .filter(|image| !plan::holds(mirrored, image, facts))

@@ -256,10 +256,10 @@ impl Trial<'_> {
             }
             return skip_rest(checkup, "the registry takes no uploads");
         }
-        checkup
-            .answers
-            .push(self.push(&one, &tag, &mut pushed).await);
-        if checkup.worst() == Outcome::Bad {
+        let push = self.push(&one, &tag, &mut pushed).await;
+        let refused = push.outcome == Outcome::Bad;
+        checkup.answers.push(push);
+        if refused {
             self.clean(&mut checkup, &pushed).await;
             return skip_rest(checkup, "the registry takes no manifests");
         }
