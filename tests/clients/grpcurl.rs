@@ -322,7 +322,6 @@ fn plan_of_tools(site: &Site) -> Value {
                 "message": site.filled("`UPSTREAM/team` is new and has a tag rule, to `MIRROR/ocp/team`"),
             }],
             "note": "going by these documents only; others in a cluster may change it",
-            "reboot": false, "refused": false,
         },
         "releaseSignaturesIgnored": false, "warnings": [], "unsupported": [],
         "kinds": [{"kind": "IMAGE_KIND_ADDITIONAL", "stepCount": "2", "bytes": bytes}],
@@ -555,7 +554,6 @@ fn release_is_mirrored_by_naming_its_image_set() {
         "nodeImpact": {
             "reload": false, "drain": false, "unknown": false, "reboot": false, "refused": false, "reasons": [],
             "note": "going by these documents only; others in a cluster may change it",
-            "reboot": false, "refused": false,
         },
     });
     for request in [

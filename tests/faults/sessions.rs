@@ -76,10 +76,8 @@ async fn upload_goes_on_where_the_registry_keeps_what_it_got() {
     // The configuration, the layer, and the layer's rest from the last mark before what the registry has; once more where the registry
     // was still writing when it was asked how much that is.
     let rest = reads.iter().flatten().collect::<Vec<_>>();
-    assert!(
-        !rest.is_empty() && reads.len() == 2 + rest.len(),
-        "{reads:?}"
-    );
+    let resumed = (1..=2).contains(&rest.len());
+    assert!(resumed && reads.len() == 2 + rest.len(), "{reads:?}");
     for range in rest {
         let from: u64 = range["bytes=".len()..]
             .trim_end_matches('-')

@@ -88,13 +88,18 @@ pub fn file(documents: &[Value]) -> String {
     lines.collect()
 }
 
-/// Returns `opm` where `IMAGESETD_OPM` names it, as `make test-opm` does.
+/// Returns `opm` where `IMAGESETD_OPM` names it, as `make test-opm` does, or says that the test is skipped.
 pub fn opm(test: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("IMAGESETD_OPM").map(PathBuf::from);
+    let found = maybe_opm();
     if found.is_none() {
-        println!("{test}: not looked at, IMAGESETD_OPM names no opm");
+        super::skip::skipped(test, "IMAGESETD_OPM names no opm; see `make test-opm`");
     }
     found
+}
+
+/// The same for a further look of a test that has more to look at.
+pub fn maybe_opm() -> Option<PathBuf> {
+    std::env::var_os("IMAGESETD_OPM").map(PathBuf::from)
 }
 
 /// Checks that `opm` takes a folder of configs.

@@ -19,13 +19,6 @@ pub fn find_installed(name: &str) -> PathBuf {
     look(name, &[installed()])
 }
 
-/// Returns where a program is that no test has to have: `variable` names it, or it lies where `make deps` puts programs.
-pub fn maybe(name: &str, variable: &str) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from);
-    let found = named.unwrap_or_else(|| installed().join(name));
-    found.is_file().then_some(found)
-}
-
 fn look(name: &str, folders: &[PathBuf]) -> PathBuf {
     folders
         .iter()

@@ -202,7 +202,7 @@ run:
       type: str
       sample: succeeded
     trigger:
-      description: What began it, V(commit), V(refresh), V(request) or V(retry).
+      description: What began it, V(commit), V(refresh), V(request), V(retry) or V(repair).
       type: str
     started_at:
       description: When it began.
