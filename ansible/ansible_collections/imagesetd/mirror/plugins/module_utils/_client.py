@@ -14,6 +14,8 @@ __metaclass__ = type
 
 import json
 
+from ansible.module_utils.basic import AnsibleModule
+
 # The shape of the documents that this collection understands.
 SCHEMA = 1
 
@@ -44,9 +46,21 @@ def connection_options():
     )
 
 
-# For AnsibleModule, beside connection_options().
-CONNECTION_TOGETHER = [("client_cert", "client_key")]
-CONNECTION_EXCLUSIVE = [("token", "token_file")]
+def main(run, options, exclusive=(), **more):
+    """Runs a module with these options and those of the connection; an error ends it in the same way for all modules."""
+    spec = connection_options()
+    spec.update(options)
+    module = AnsibleModule(
+        argument_spec=spec,
+        supports_check_mode=True,
+        required_together=[("client_cert", "client_key")],
+        mutually_exclusive=[("token", "token_file")] + list(exclusive),
+        **more
+    )
+    try:
+        run(module)
+    except ClientError as error:
+        fail(module, error)
 
 
 class ClientError(Exception):

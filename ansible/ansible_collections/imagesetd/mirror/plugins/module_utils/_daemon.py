@@ -14,6 +14,9 @@ __metaclass__ = type
 
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
 
+# Exit codes of a run that has ended, or goes on.
+ENDINGS = (_client.DONE, _client.OTHER, _client.UNAVAILABLE, _client.PARTIAL, _client.TIMED_OUT)
+
 
 def make_plan(client, imageset, refresh=False, paths=None):
     """Plans an image set, or files, and returns the one plan."""
@@ -42,10 +45,13 @@ def make_plan(client, imageset, refresh=False, paths=None):
     return plans[0]
 
 
-def show_plan(client, plan_id, with_steps):
-    """Returns a plan, and its steps or None."""
+def show_plan(client, plan_id, with_steps, imageset=None):
+    """Returns a plan, which has to be of the image set where one is named, and its steps or None."""
     document = client.call(["plan", "show"] + (["--steps"] if with_steps else []), [plan_id])[1]
-    return document["plan"], document.get("steps")
+    plan = document["plan"]
+    if imageset and plan["image_set"] != imageset:
+        raise _client.ClientError("plan %s is of image set %s, not of %s" % (plan["id"][:12], plan["image_set"], imageset), "PLAN_OF_ANOTHER")
+    return plan, document.get("steps")
 
 
 def show_run(client, run_id):
@@ -68,9 +74,8 @@ def find_run(client, run_id, imageset):
 
 def watch_run(client, run_id, seconds):
     """Waits for the end of a run. Returns the exit code and the run."""
-    answers = (_client.DONE, _client.OTHER, _client.UNAVAILABLE, _client.PARTIAL, _client.TIMED_OUT)
     try:
-        code, document = client.call(["runs", "watch", "--timeout", "%ds" % seconds], [run_id], answers)
+        code, document = client.call(["runs", "watch", "--timeout", "%ds" % seconds], [run_id], ENDINGS)
     except _client.ClientError as error:
         # Not even how it stands came within the time.
         if error.code != "TIMED_OUT":

@@ -231,23 +231,13 @@ error_code:
   sample: STALE_PLAN
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client, _daemon, _plan
-
-# Exit codes of a run that has ended, or goes on.
-ENDINGS = (_client.DONE, _client.OTHER, _client.UNAVAILABLE, _client.PARTIAL, _client.TIMED_OUT)
 
 
 def planned(client, params, with_steps):
     """Returns the plan that is meant, and its steps where they are wanted."""
     if params["plan_id"]:
-        plan, steps = _daemon.show_plan(client, params["plan_id"], with_steps)
-        if params["imageset"] and plan["image_set"] != params["imageset"]:
-            raise _client.ClientError(
-                "plan %s is of image set %s, not of %s" % (plan["id"][:12], plan["image_set"], params["imageset"]), "PLAN_OF_ANOTHER"
-            )
-        return plan, steps
+        return _daemon.show_plan(client, params["plan_id"], with_steps, params["imageset"])
     plan = _daemon.make_plan(client, params["imageset"], params["refresh"])
     return plan, _daemon.show_plan(client, plan["id"], True)[1] if with_steps and plan["step_count"] else None
 
@@ -307,7 +297,7 @@ def perform(module, client, plan, result):
     """Applies the plan, or attaches to the run that does."""
     params = module.params
     how = ["--timeout", "%ds" % params["wait_timeout"]] if params["wait"] else ["--detach"]
-    code, document = client.call(["apply"] + how, [plan["id"]], ENDINGS)
+    code, document = client.call(["apply"] + how, [plan["id"]], _daemon.ENDINGS)
     run = document["run"]
     progress = run["progress"] or {}
     # A run that goes on or ended well does what the plan says; else what landed counts.
@@ -341,8 +331,7 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         imageset=dict(type="str"),
         plan_id=dict(type="str"),
         refresh=dict(type="bool", default=False),
@@ -352,17 +341,7 @@ def main():
         wait_timeout=dict(type="int", default=86400),
         on_partial=dict(type="str", choices=["fail", "warn"], default="fail"),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_one_of=[("imageset", "plan_id")],
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE,
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options, required_one_of=[("imageset", "plan_id")])
 
 
 if __name__ == "__main__":

@@ -121,8 +121,6 @@ error_code:
   sample: IMAGE_SET_NOT_FOUND
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
 
 
@@ -162,23 +160,13 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         imageset=dict(type="str"),
         wait=dict(type="bool", default=False),
         revision=dict(type="str"),
         wait_timeout=dict(type="int", default=86400),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE,
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options)
 
 
 if __name__ == "__main__":

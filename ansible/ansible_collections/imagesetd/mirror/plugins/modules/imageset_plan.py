@@ -218,8 +218,6 @@ error_code:
   sample: IMAGE_SET_NOT_FOUND
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client, _daemon, _plan
 
 
@@ -228,14 +226,10 @@ def run(module):
     params = module.params
     detailed = params["detail"] == "images"
     if params["plan_id"]:
-        plan, steps = _daemon.show_plan(client, params["plan_id"], detailed)
+        plan, steps = _daemon.show_plan(client, params["plan_id"], detailed, params["imageset"])
     else:
         plan = _daemon.make_plan(client, params["imageset"], params["refresh"], params["paths"])
         steps = _daemon.show_plan(client, plan["id"], True)[1] if detailed else None
-    if params["plan_id"] and params["imageset"] and plan["image_set"] != params["imageset"]:
-        raise _client.ClientError(
-            "plan %s is of image set %s, not of %s" % (plan["id"][:12], plan["image_set"], params["imageset"]), "PLAN_OF_ANOTHER"
-        )
     for text in _plan.warnings(plan):
         module.warn(text)
     result = dict(changed=False, has_changes=_plan.has_changes(plan), impact=_plan.impact(plan), plan=plan)
@@ -245,8 +239,7 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         imageset=dict(type="str"),
         plan_id=dict(type="str"),
         paths=dict(type="list", elements="path"),
@@ -254,17 +247,7 @@ def main():
         detail=dict(type="str", choices=["summary", "images"], default="summary"),
         max_images=dict(type="int", default=1000),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_one_of=[("imageset", "plan_id", "paths")],
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE + [("plan_id", "paths")],
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options, exclusive=[("plan_id", "paths")], required_one_of=[("imageset", "plan_id", "paths")])
 
 
 if __name__ == "__main__":

@@ -104,8 +104,6 @@ error_code:
   sample: RUN_NOT_FOUND
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client, _daemon
 
 
@@ -132,25 +130,14 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         run_id=dict(type="str"),
         imageset=dict(type="str"),
         state=dict(type="str", choices=["canceled"], default="canceled"),
         wait=dict(type="bool", default=True),
         wait_timeout=dict(type="int", default=300),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_one_of=[("run_id", "imageset")],
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE + [("run_id", "imageset")],
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options, exclusive=[("run_id", "imageset")], required_one_of=[("run_id", "imageset")])
 
 
 if __name__ == "__main__":

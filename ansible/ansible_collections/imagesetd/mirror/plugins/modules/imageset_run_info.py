@@ -107,8 +107,6 @@ error_code:
   sample: RUN_NOT_FOUND
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client, _daemon
 
 
@@ -134,25 +132,14 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         run_id=dict(type="str"),
         imageset=dict(type="str"),
         limit=dict(type="int", default=20),
         wait=dict(type="bool", default=False),
         wait_timeout=dict(type="int", default=86400),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_if=[("wait", True, ("run_id", "imageset"), True)],
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE + [("run_id", "imageset")],
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options, exclusive=[("run_id", "imageset")], required_if=[("wait", True, ("run_id", "imageset"), True)])
 
 
 if __name__ == "__main__":

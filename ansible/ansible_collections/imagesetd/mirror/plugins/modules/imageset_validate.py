@@ -111,8 +111,6 @@ error_code:
   sample: IMAGE_SET_INVALID
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
 
 
@@ -141,21 +139,11 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         paths=dict(type="list", elements="path"),
         fail_on_invalid=dict(type="bool", default=True),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE,
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options)
 
 
 if __name__ == "__main__":

@@ -101,8 +101,6 @@ error_code:
   sample: DRIFT
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
 
 # Exit codes that come with what was found; a repair ends as its run does.
@@ -138,23 +136,13 @@ def run(module):
 
 
 def main():
-    options = _client.connection_options()
-    options.update(
+    options = dict(
         imagesets=dict(type="list", elements="str"),
         depth=dict(type="str", choices=["quick", "deep", "read"], default="quick"),
         repair=dict(type="bool", default=False),
         fail_on_drift=dict(type="bool", default=True),
     )
-    module = AnsibleModule(
-        argument_spec=options,
-        supports_check_mode=True,
-        required_together=_client.CONNECTION_TOGETHER,
-        mutually_exclusive=_client.CONNECTION_EXCLUSIVE,
-    )
-    try:
-        run(module)
-    except _client.ClientError as error:
-        _client.fail(module, error)
+    _client.main(run, options)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,15 @@ options:
   ca_file:
     description: A PEM file with the CA certificates that are trusted.
     type: str
+  client_cert:
+    description: A PEM file with the certificate that is shown to the daemon.
+    type: str
+  client_key:
+    description: A PEM file with its key.
+    type: str
+  server_name:
+    description: The name that the daemon's certificate has to be for, where that is not the endpoint's.
+    type: str
   binary_path:
     description: The C(imagesetd) binary.
     type: str
@@ -74,7 +83,7 @@ def command(args):
 def environment(args):
     """Returns the environment that says where the daemon is."""
     said = dict(os.environ)
-    for name in ("endpoint", "token_file", "ca_file"):
+    for name in ("endpoint", "token_file", "ca_file", "client_cert", "client_key", "server_name"):
         if args.get(name):
             said["IMAGESETD_" + name.upper()] = str(args[name])
     return said
