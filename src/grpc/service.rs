@@ -73,11 +73,7 @@ impl MirrorService for Service {
         request: Request<v1::ValidateImageSetsRequest>,
     ) -> Answer<v1::ValidateImageSetsResponse> {
         let files = convert::files(request.into_inner().files)?;
-        let validated = self
-            .handle
-            .validate(files)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let validated = self.handle.validate(files).await?;
         Ok(Response::new(convert::validated(&validated)))
     }
 
@@ -96,17 +92,11 @@ impl MirrorService for Service {
             .handle
             .plan(given(&request.image_set), request.refresh, files)
             .await;
-        Ok(Response::new(convert::planned(
-            &planned.map_err(|e| convert::refused(&e))?,
-        )))
+        Ok(Response::new(convert::planned(&planned?)))
     }
 
     async fn get_plan(&self, request: Request<v1::GetPlanRequest>) -> Answer<v1::GetPlanResponse> {
-        let plan = self
-            .handle
-            .get_plan(&request.into_inner().id)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let plan = self.handle.get_plan(&request.into_inner().id).await?;
         Ok(Response::new(v1::GetPlanResponse {
             plan: Some(convert::plan(&plan)),
         }))
@@ -117,18 +107,15 @@ impl MirrorService for Service {
         request: Request<v1::ListPlansRequest>,
     ) -> Answer<v1::ListPlansResponse> {
         let request = request.into_inner();
-        let refused = |e| convert::refused(&e);
-        let ids = self.handle.plan_ids(given(&request.image_set)).await;
         let (ids, next_page_token) = convert::page(
-            ids.map_err(refused)?,
+            self.handle.plan_ids(given(&request.image_set)).await?,
             ToString::to_string,
             request.page_size,
             PAGE,
             &request.page_token,
         )?;
-        let plans = self.handle.plans(ids, convert::plan_summary).await;
         Ok(Response::new(v1::ListPlansResponse {
-            plans: plans.map_err(refused)?,
+            plans: self.handle.plans(ids, convert::plan_summary).await?,
             next_page_token,
         }))
     }
@@ -138,10 +125,7 @@ impl MirrorService for Service {
         request: Request<v1::ListPlanStepsRequest>,
     ) -> Answer<v1::ListPlanStepsResponse> {
         let request = request.into_inner();
-        let plan = self
-            .handle
-            .plan_record(&request.plan_id)
-            .map_err(|e| convert::refused(&e))?;
+        let plan = self.handle.plan_record(&request.plan_id)?;
         let steps = plan
             .plan
             .steps
@@ -177,11 +161,7 @@ impl MirrorService for Service {
         if plan.is_some() == set.is_some() {
             return Err(unfit("plan_id", "name a plan or an image set, one of them"));
         }
-        let applied = self
-            .handle
-            .apply(plan, set)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let applied = self.handle.apply(plan, set).await?;
         let events = match applied {
             Applied::Run(feed) => {
                 subject.run(&feed.id());
@@ -205,10 +185,7 @@ impl MirrorService for Service {
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::GetRunResponse> {
-        let run = self
-            .handle
-            .run(&request.into_inner().id)
-            .map_err(|e| convert::refused(&e))?;
+        let run = self.handle.run(&request.into_inner().id)?;
         Ok(Response::new(v1::GetRunResponse {
             run: Some(convert::run(&run)),
         }))
@@ -218,10 +195,7 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::WatchRunRequest>,
     ) -> Answer<Self::WatchRunStream> {
-        let feed = self
-            .handle
-            .watch_run(&request.into_inner().id)
-            .map_err(|e| convert::refused(&e))?;
+        let feed = self.handle.watch_run(&request.into_inner().id)?;
         Ok(Response::new(
             events(feed)
                 .map(|event| Ok(v1::WatchRunResponse { event: Some(event) }))
@@ -236,10 +210,7 @@ impl MirrorService for Service {
         let subject = Subject::of(request.extensions());
         let id = request.into_inner().id;
         subject.run(&id);
-        let run = self
-            .handle
-            .cancel_run(&id)
-            .map_err(|e| convert::refused(&e))?;
+        let run = self.handle.cancel_run(&id)?;
         subject.run(&run.id).image_set(&run.set.0);
         Ok(Response::new(v1::CancelRunResponse {
             run: Some(convert::run(&run)),
@@ -251,11 +222,7 @@ impl MirrorService for Service {
         request: Request<v1::ListRunsRequest>,
     ) -> Answer<v1::ListRunsResponse> {
         let request = request.into_inner();
-        let runs = self
-            .handle
-            .runs(given(&request.image_set))
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let runs = self.handle.runs(given(&request.image_set)).await?;
         let (runs, next_page_token) = convert::page(
             runs,
             |run| run.id.clone(),
@@ -279,11 +246,7 @@ impl MirrorService for Service {
         if request.dry_run {
             subject.note("dry run");
         }
-        let adopted = self
-            .handle
-            .adopt(convert::adopt_order(request)?)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let adopted = self.handle.adopt(convert::adopt_order(request)?).await?;
         subject.image_set(&adopted.set.0);
         Ok(Response::new(convert::adopted(&adopted)))
     }
@@ -303,10 +266,7 @@ impl MirrorService for Service {
             may_repair(caller.as_ref())?;
         }
         let order = convert::verify_order(request)?;
-        let told = self
-            .handle
-            .verify(order)
-            .map_err(|e| convert::refused(&e))?;
+        let told = self.handle.verify(order)?;
         let events = stream::unfold(told, async |mut told| {
             let event = told.recv().await?;
             let event = event.map_err(|e| convert::refused(&e));
@@ -319,10 +279,7 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Answer<v1::GetStatusResponse> {
-        let status = self
-            .handle
-            .status(given(&request.into_inner().image_set))
-            .map_err(|e| convert::refused(&e))?;
+        let status = self.handle.status(given(&request.into_inner().image_set))?;
         Ok(Response::new(convert::status_answer(&status)))
     }
 
@@ -331,9 +288,7 @@ impl MirrorService for Service {
         request: Request<v1::WatchStatusRequest>,
     ) -> Answer<Self::WatchStatusStream> {
         let set = request.into_inner().image_set;
-        self.handle
-            .status(given(&set))
-            .map_err(|e| convert::refused(&e))?;
+        self.handle.status(given(&set))?;
         let updates =
             statuses(self.handle.clone(), set).take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(updates.chain(self.stopping()).boxed()))
@@ -346,8 +301,7 @@ impl MirrorService for Service {
         let request = request.into_inner();
         let events = self
             .handle
-            .events(given(&request.image_set), request.follow)
-            .map_err(|e| convert::refused(&e))?;
+            .events(given(&request.image_set), request.follow)?;
         let told = happenings(events, request.kinds);
         Ok(Response::new(match request.follow {
             false => told.boxed(),
@@ -364,10 +318,8 @@ impl MirrorService for Service {
     ) -> Answer<v1::GetResourcesResponse> {
         let request = request.into_inner();
         let set = given(&request.image_set);
-        let resources = self.handle.resources(set).await;
-        let resources = resources.map_err(|e| convert::refused(&e))?;
-        let updates = self.handle.release_updates(set).await;
-        let updates = updates.map_err(|e| convert::refused(&e))?;
+        let resources = self.handle.resources(set).await?;
+        let updates = self.handle.release_updates(set).await?;
         Ok(Response::new(convert::resources(
             &resources,
             &request.kinds,
@@ -394,8 +346,7 @@ impl MirrorService for Service {
         let retired = self
             .handle
             .retire(set, &request.sources, request.dry_run)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+            .await?;
         Ok(Response::new(convert::retired(&retired)))
     }
 
@@ -415,11 +366,7 @@ impl MirrorService for Service {
                 "name the image set whose documents are to be written",
             ));
         };
-        let released = self
-            .handle
-            .publish(set, request.dry_run)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let released = self.handle.publish(set, request.dry_run).await?;
         Ok(Response::new(convert::released(&released)))
     }
 
@@ -437,11 +384,7 @@ impl MirrorService for Service {
         if files.is_empty() {
             return Err(unfit("files", "send what `oc get` printed"));
         }
-        let pictured = self
-            .handle
-            .put_snapshot(name, files)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let pictured = self.handle.put_snapshot(name, files).await?;
         Ok(Response::new(convert::pictured(&pictured)))
     }
 
@@ -449,11 +392,7 @@ impl MirrorService for Service {
         &self,
         request: Request<v1::ExplainImageRequest>,
     ) -> Answer<v1::ExplainImageResponse> {
-        let explained = self
-            .handle
-            .explain(&request.into_inner().reference)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let explained = self.handle.explain(&request.into_inner().reference).await?;
         Ok(Response::new(convert::explained(
             &explained.reference,
             &explained.resolution,
@@ -473,8 +412,7 @@ impl MirrorService for Service {
                 &request.base,
                 &request.trust_bundle,
             )
-            .await
-            .map_err(|e| convert::refused(&e))?;
+            .await?;
         Ok(Response::new(v1::GetInstallConfigResponse {
             text: written.text,
             notes: written.notes,
@@ -495,8 +433,7 @@ impl MirrorService for Service {
         let listed = self
             .handle
             .list_catalog(&request.catalog, package, channel)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+            .await?;
         Ok(Response::new(convert::listed(&listed, package.is_some())))
     }
 
@@ -512,11 +449,7 @@ impl MirrorService for Service {
         }
         let files = convert::files(request.files)?;
         let (set, catalog) = (given(&request.image_set), given(&request.catalog));
-        let looked = self
-            .handle
-            .filter_catalog(set, files, catalog)
-            .await
-            .map_err(|e| convert::refused(&e))?;
+        let looked = self.handle.filter_catalog(set, files, catalog).await?;
         let kept: Vec<v1::FilteredCatalog> = looked.iter().map(convert::filtered).collect();
         let kept = kept.into_iter().map(|c| Ok(Part::Catalog(c)));
         let documents = match request.documents {

@@ -37,6 +37,12 @@ struct RpcStatus {
     details: Vec<Any>,
 }
 
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        refused(&error)
+    }
+}
+
 /// Returns the error as gRPC says it: a code, the sentence, a stable reason beside it, and what it is about.
 pub fn refused(error: &Error) -> Status {
     let (code, reason) = code_and_reason(error);
