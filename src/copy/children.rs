@@ -2,11 +2,12 @@
 
 use std::{collections::HashSet, sync::MutexGuard};
 
-use super::Run;
+use super::{Event, Run};
 use crate::{
     model::{
         image::{Digest, Repository},
         manifest::Manifest,
+        mirrored::Landed,
     },
     registry::{self, Selector},
 };
@@ -44,31 +45,42 @@ impl Run {
     }
 
     fn is_held(&self, target: &Repository, digest: &Digest) -> bool {
-        let believed = self.believed();
-        !believed.is_empty() && believed.contains(&(target.clone(), digest.clone()))
+        let child = (target.clone(), digest.clone());
+        self.children.contains(&child) && !self.doubted().contains(&child)
     }
 
-    fn believed(&self) -> MutexGuard<'_, HashSet<(Repository, Digest)>> {
-        let children = self.children.lock();
-        children.unwrap_or_else(|broken| broken.into_inner())
+    fn doubted(&self) -> MutexGuard<'_, HashSet<(Repository, Digest)>> {
+        let doubted = self.doubted.lock();
+        doubted.unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Drops what was believed of the children for lack of which an index was refused, and returns them: those that the mirror names,
-    /// or all, where it only says that the index is invalid.
-    pub(super) fn lost_children(
+    /// Brings the children that were believed in and for lack of which an index was refused: those that the mirror names, or all, where
+    /// it only says that the index is invalid. Whether there were any; another index may be bringing them already.
+    pub(super) async fn recall(
         &self,
+        source: &Repository,
         target: &Repository,
         index: &Manifest,
         error: &registry::Error,
-    ) -> Vec<Digest> {
+    ) -> Result<bool, registry::Error> {
         if !error.is_sparse_index_refusal() {
-            return Vec::new();
+            return Ok(false);
         }
         let missing = error.missing_blobs();
-        let mut held = self.believed();
         let lost = index.children(&[]).map(|child| child.digest.clone());
-        lost.filter(|digest| missing.is_empty() || missing.contains(digest))
-            .filter(|digest| held.remove(&(target.clone(), digest.clone())))
-            .collect()
+        let lost: Vec<Digest> = lost
+            .filter(|digest| missing.is_empty() || missing.contains(digest))
+            .filter(|digest| self.children.contains(&(target.clone(), digest.clone())))
+            .collect();
+        for digest in &lost {
+            let child = (target.clone(), digest.clone());
+            let news = self.doubted().insert(child.clone());
+            if news {
+                let gone = Landed::Gone(child.0, child.1);
+                self.report.say(Event::Landed(gone)).await;
+            }
+            Box::pin(self.child(source, target, digest, 1)).await?;
+        }
+        Ok(!lost.is_empty())
     }
 }

@@ -170,7 +170,7 @@ impl Reporter {
 impl Engine {
     /// Performs `steps` and returns when each is done, failed or skipped. `stock` says what the mirror has, see [`stock`].
     pub async fn run(self, steps: Vec<Step>, mut stock: Stock, events: mpsc::Sender<Event>) {
-        let children = Mutex::new(std::mem::take(&mut stock.children));
+        let children = std::mem::take(&mut stock.children);
         let desk = Desk::new(stock, self.uploads.clone(), self.limits.blobs);
         let (units, ready) = Units::new(steps);
         let run = Run {
@@ -180,6 +180,7 @@ impl Engine {
             },
             desk,
             children,
+            doubted: Mutex::default(),
             stuck: CancellationToken::new(),
             units,
             places: Mutex::new(HashMap::new()),
@@ -264,7 +265,9 @@ struct Run {
     engine: Engine,
     desk: Desk,
     /// What is believed to be in its place since before the run.
-    children: Mutex<HashSet<(Repository, Digest)>>,
+    children: HashSet<(Repository, Digest)>,
+    /// What of it the mirror turned out to lack.
+    doubted: Mutex<HashSet<(Repository, Digest)>>,
     units: Units,
     report: Reporter,
     /// What is in flight is given up once this is cancelled: nothing moves any more.
@@ -477,7 +480,7 @@ impl Run {
         name: Selector,
         complete: bool,
     ) -> Result<(), registry::Error> {
-        let mut repairs = 0;
+        let (mut repairs, mut recalled) = (0, false);
         loop {
             self.blobs(source, target, manifest).await?;
             match self
@@ -491,16 +494,10 @@ impl Run {
                     repairs += 1
                 }
                 Err(error) => {
-                    let lost = self.lost_children(target, manifest, &error);
-                    if lost.is_empty() {
+                    if recalled || !self.recall(source, target, manifest, &error).await? {
                         return Err(error);
                     }
-                    // Each is believed in once a run, which bounds this.
-                    for child in lost {
-                        let gone = Landed::Gone(target.clone(), child.clone());
-                        self.report.say(Event::Landed(gone)).await;
-                        Box::pin(self.child(source, target, &child, 1)).await?;
-                    }
+                    recalled = true;
                 }
             }
         }

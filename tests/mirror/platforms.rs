@@ -84,6 +84,18 @@ fn child_that_is_there_is_not_pushed_again_and_one_that_was_lost_is() {
         // The first push of the index is refused, and not among those.
         let puts = moved(&site, &third);
         assert_eq!(puts.manifest_puts(), [&changed, &lost, "1"]);
+
+        // Two that share what was lost are both mended.
+        std::fs::remove_dir_all(link.join(&hex)).unwrap();
+        let [one, other] = ["one", "other"].map(version);
+        site.publish(&[
+            Placed::tagged("team/multi", "1", &one),
+            Placed::tagged("team/multi", "2", &other),
+        ]);
+        site.additional(&["team/multi:1", "team/multi:2"]);
+        site.done(&[]);
+        site.assert_mirrored("team/multi:1", &one);
+        site.assert_mirrored("team/multi:2", &other);
     }
 }
 
