@@ -100,6 +100,9 @@ impl Inner {
                 .into_iter()
                 .filter(|w| !taken.contains(&w.target_reference()));
             state.record.wanted = kept.chain(landed.iter().cloned()).collect();
+            let templates = resolved.into_iter().flat_map(|r| &r.desired.templates);
+            let templates = templates.map(|(unit, text)| (unit.clone(), text.clone()));
+            state.record.templates.extend(templates);
         });
         self.save_set(set);
     }

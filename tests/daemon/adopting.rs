@@ -13,6 +13,11 @@ const NAMES: [&str; 2] = ["team/a", "team/b"];
 
 /// A site whose mirror has two images in the one repository of another tool, and a third image that it lacks.
 fn taken_over() -> Site {
+    started("apply: manual\n", &[])
+}
+
+/// The same with these settings, and with image sets that take these images by themselves.
+fn started(settings: &str, others: &[(&str, &str)]) -> Site {
     let mut site = Site::new();
     let images = site.publish_simple(&["team/a", "team/b", "team/c"]);
     for name in NAMES {
@@ -39,7 +44,10 @@ fn taken_over() -> Site {
     fs::write(folder.join("itms-oc-mirror.yaml"), itms).unwrap();
     let repo = site.repo();
     repo.commit(&[("app.yaml", &image_set(&images))]);
-    site.start("apply: manual\n");
+    for (file, name) in others {
+        repo.commit(&[(file, &image_set(&site.publish_simple(&[name])))]);
+    }
+    site.start(settings);
     site.until_set("app", "waiting", |set| is(set, "Waiting"));
     site
 }
@@ -130,4 +138,19 @@ fn what_cannot_be_taken_over_is_said() {
     assert!(broken.stderr.contains("b.yaml:4"), "{broken:?}");
     let unknown = site.cli(&["adopt", "other", "--cluster-resources", "in-use"]);
     assert_eq!(unknown.code, 3, "{unknown:?}");
+}
+
+#[test]
+fn documents_of_another_image_set_that_wait_go_on_waiting() {
+    let settings =
+        "apply: manual\nhold_documents: drains\nimage_sets: [{name: lab, apply: automatic}]\n";
+    let site = started(settings, &[("lab.yaml", "other/lab")]);
+    site.until_set("lab", "held", |set| {
+        is(set, "DocumentsHeld") && is(set, "Ready")
+    });
+    site.json(&["adopt", "app", "--cluster-resources", "in-use"]);
+    let documents = site.all_documents();
+    assert!(documents.contains("ocp4/everything"), "{documents}");
+    assert!(!documents.contains("/other"), "{documents}");
+    site.until_set("lab", "held still", |set| is(set, "DocumentsHeld"));
 }
