@@ -1,13 +1,26 @@
-//! The event source for Event-Driven Ansible, called as ansible-rulebook calls it, from the tarball.
+//! Event-Driven Ansible, from the tarball: the event source, called as ansible-rulebook calls it, and the rulebook, by ansible-rulebook itself.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
-    process::{Child, ChildStdout, Stdio},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use super::{stage::Stage, workshop::Workshop};
+use super::{
+    site::tool as image,
+    stage::{Stage, TOKEN, TOOLS},
+    support::{skip, tool},
+    workshop::{Workshop, check},
+};
+
+/// How long the rulebook may take for what it does. It starts Java and Ansible, on a machine that others use too.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Source {
     child: Child,
@@ -91,4 +104,179 @@ fn events_come_and_come_again_after_the_daemon_was_away() {
         said.starts_with("refused: there is no image set nothing"),
         "{said}"
     );
+}
+
+/// ansible-rulebook with the collection's rulebook, until this value ends.
+struct Rulebook {
+    child: Child,
+    lines: Receiver<String>,
+    said: String,
+    errors: PathBuf,
+}
+
+impl Rulebook {
+    fn begin(workshop: &Workshop, inventory: &str, vars: &Value) -> Rulebook {
+        fs::write(workshop.path("inventory"), inventory).unwrap();
+        fs::write(workshop.path("vars.json"), vars.to_string()).unwrap();
+        fs::create_dir(workshop.path("scratch")).unwrap();
+        let mut child = workshop
+            .command()
+            .env("TMPDIR", workshop.path("scratch"))
+            .env("PYTHONUNBUFFERED", "1")
+            .env("IMAGESETD_TOKEN_FILE", "/nowhere")
+            .args([
+                "ansible-rulebook",
+                "--rulebook",
+                "imagesetd.mirror.apply_small_plans",
+            ])
+            .args(["--inventory", "inventory", "--vars", "vars.json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(workshop.path("errors")).unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (told, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = told.send(line);
+            }
+        });
+        Rulebook {
+            child,
+            lines,
+            said: String::new(),
+            errors: workshop.path("errors"),
+        }
+    }
+
+    /// Waits until it has said this line.
+    fn wait_for(&mut self, line: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.next(line, left).is_some_and(|said| said == line) {
+                return;
+            }
+        }
+    }
+
+    /// Looks, beside what it says, until there is something to see.
+    fn look_for<T>(&mut self, what: &str, look: impl Fn() -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(seen) = look() {
+                return seen;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            self.next(what, left.min(Duration::from_millis(50)));
+        }
+    }
+
+    fn errors(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+
+    /// Returns the next line where one comes within the time; panics where none can come, or the time is up.
+    fn next(&mut self, what: &str, patience: Duration) -> Option<String> {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => {
+                self.said += &line;
+                self.said.push('\n');
+                Some(line)
+            }
+            Err(RecvTimeoutError::Timeout) if !patience.is_zero() => None,
+            Err(error) => panic!("no {what}: {error}:\n{}\n{}", self.said, self.errors()),
+        }
+    }
+}
+
+impl Drop for Rulebook {
+    fn drop(&mut self) {
+        let group = nix::unistd::Pid::from_raw(-i32::try_from(self.child.id()).unwrap());
+        let _ = nix::sys::signal::kill(group, nix::sys::signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Says whether ansible-rulebook is there and finds a Java; else that the test is skipped.
+fn can_run(test: &str) -> bool {
+    let Some(with) = tool::installed_if_at_all("with-ansible-rulebook") else {
+        skip::skipped(test, "ansible-rulebook could not be installed");
+        return false;
+    };
+    let asked = Command::new(with)
+        .args(["ansible-rulebook", "--version"])
+        .output()
+        .unwrap();
+    if !asked.status.success() {
+        skip::skipped(test, "ansible-rulebook does not start; has it a Java?");
+    }
+    asked.status.success()
+}
+
+/// An image set of one image by its digest, which drains no node.
+fn pinned(place: &str, name: &str) -> String {
+    let digest = image(name).digest().to_string();
+    TOOLS.replace(
+        "UPSTREAM/team/hammer:v1",
+        &format!("{place}/team/{name}@{digest}"),
+    )
+}
+
+#[test]
+fn the_rulebook_applies_small_plans_and_tells_of_runs_that_failed() {
+    let test = "the_rulebook_applies_small_plans_and_tells_of_runs_that_failed";
+    if !can_run(test) {
+        return;
+    }
+    let workshop = Workshop::new("rulebook");
+    let stage = Stage::new(&[("small.yaml", &pinned("UPSTREAM", "saw"))]);
+    let site = &stage.site;
+    let words = stage.words(&workshop);
+    let vars = json!({
+        "imagesetd_endpoint": words["tcp"], "imagesetd_token": TOKEN, "imagesetd_binary": words["binary"],
+        "imagesetd_connection": {"endpoint": words["tcp"], "token": TOKEN, "binary_path": words["binary"]},
+    });
+    let inventory = "[mirror]\nbastion ansible_connection=local ansible_python_interpreter='{{ ansible_playbook_python }}'\n";
+    let mut rulebook = Rulebook::begin(&workshop, inventory, &vars);
+    let runs = |set: &str| {
+        let answer = site.cli(&format!("runs list {set} --output json")).stdout;
+        serde_json::from_slice::<Value>(&answer).unwrap_or_default()["runs"].clone()
+    };
+    let ended = |set: &'static str| {
+        move || {
+            let run = runs(set)[0].clone();
+            (run["state"].is_string() && run["state"] != "running").then_some(run)
+        }
+    };
+    let run = rulebook.look_for("run of the small plan", ended("small"));
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let place = format!(
+        "docker://{}/ocp/team/saw@{}",
+        site.mirror.address(),
+        image("saw").digest()
+    );
+    let inspected = Command::new(tool::find("skopeo"))
+        .args(["inspect", "--tls-verify=false", &place])
+        .output()
+        .unwrap();
+    check("skopeo inspect", &inspected);
+
+    site.write("slow.yaml", &pinned("GATE", "slow"));
+    let run = rulebook.look_for("run that goes on", || {
+        let run = runs("slow")[0].clone();
+        (run["state"] == "running").then_some(run)
+    });
+    // What was planned is gone by the time it is asked for.
+    let blobs = site.upstream.storage().join("docker/registry/v2/blobs");
+    fs::remove_dir_all(blobs).unwrap();
+    site.gate.open();
+    let id = run["id"].as_str().unwrap();
+    let message = format!("run {id} of slow failed: its one image did not land");
+    rulebook.wait_for(&message);
+    // By its tag an image comes with a document that drains nodes: that is left to a person.
+    assert_eq!(runs("tools"), json!([]));
+    assert!(!rulebook.said.contains(TOKEN) && !rulebook.errors().contains(TOKEN));
 }

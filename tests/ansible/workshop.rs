@@ -35,7 +35,7 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Installs the tarball offline, beside nothing else. `core` is `oldest` or `newest`.
+    /// Installs the tarball offline, beside nothing else. `core` is the environment's name, such as `oldest` or `newest`.
     pub(crate) fn new(core: &'static str) -> Workshop {
         let folder = tempfile::tempdir().unwrap();
         let installed = ansible(core)
@@ -81,7 +81,7 @@ impl Workshop {
 fn ansible(core: &str) -> Command {
     let mut command = Command::new(tool::find_installed(&format!("with-ansible-{core}")));
     command.env_clear().env("LC_ALL", "C.UTF-8");
-    for name in ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR"] {
+    for name in ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "JAVA_HOME"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -24,9 +24,15 @@ options:
     type: list
     elements: str
   endpoint:
-    description: Where the daemon listens.
+    description:
+      - Where the daemon listens. Where the rulebook runs in a container, this is V(https://HOST:PORT).
+      - This and what follows, where it is not set or empty, is taken from the environment (E(IMAGESETD_ENDPOINT), E(IMAGESETD_TOKEN),
+        E(IMAGESETD_TOKEN_FILE), E(IMAGESETD_CA_FILE), ...), which is where credentials of an Event-Driven Ansible controller can put it.
     type: str
     default: unix:///run/imagesetd/imagesetd.sock
+  token:
+    description: The bearer token. It is handed to C(imagesetd) in its environment, never on a command line.
+    type: str
   token_file:
     description: A file that holds the bearer token.
     type: str
@@ -54,6 +60,8 @@ options:
 
 EXAMPLES = r"""
 - imagesetd.mirror.events:
+    endpoint: "{{ imagesetd_endpoint | default('') }}"
+    token: "{{ imagesetd_token | default('') }}"
     kinds:
       - plan_ready
       - run_failed
@@ -83,9 +91,12 @@ def command(args):
 def environment(args):
     """Returns the environment that says where the daemon is."""
     said = dict(os.environ)
-    for name in ("endpoint", "token_file", "ca_file", "client_cert", "client_key", "server_name"):
+    for name in ("endpoint", "token", "token_file", "ca_file", "client_cert", "client_key", "server_name"):
         if args.get(name):
             said["IMAGESETD_" + name.upper()] = str(args[name])
+    # An argument counts for more than what the environment says of the other.
+    if args.get("token") and not args.get("token_file"):
+        said["IMAGESETD_TOKEN_FILE"] = ""
     return said
 
 
