@@ -28,6 +28,9 @@ mod python;
 #[path = "clients/events.rs"]
 mod events;
 
+#[path = "clients/patience.rs"]
+mod patience;
+
 #[path = "clients/unit.rs"]
 mod unit;
 

@@ -16,8 +16,10 @@ use tonic::{
 
 use crate::{
     cli::{
+        duration,
         failure::{Failure, causes},
         output::Output,
+        patience::Patient,
     },
     grpc::v1::mirror_service_client::MirrorServiceClient,
 };
@@ -30,8 +32,11 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// However short the patience, the daemon is not asked for signs of life more often than this.
+const SHORTEST_PING: Duration = Duration::from_millis(500);
+
 /// The client of the API.
-pub type Client = MirrorServiceClient<InterceptedService<Channel, Bearer>>;
+pub type Client = MirrorServiceClient<InterceptedService<Patient<Channel>, Bearer>>;
 
 /// How to reach the daemon; every verb that asks it has these.
 #[derive(Debug, Clone, Args)]
@@ -55,6 +60,9 @@ pub struct Connection {
     /// Name that the daemon's certificate has to be for, where it is not the endpoint's host [env: IMAGESETD_SERVER_NAME]
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
+    /// How long the daemon may leave a request without an answer, or without a sign of life where it takes long, as plans and runs do
+    #[arg(long, value_name = "DURATION", env = "IMAGESETD_REQUEST_TIMEOUT", default_value = "60s", value_parser = duration::parse_some)]
+    pub request_timeout: Duration,
 }
 
 /// The options of a verb that asks the daemon.
@@ -73,10 +81,13 @@ impl Connection {
     pub async fn connect(&self) -> Result<Client, Failure> {
         let token = self.token()?;
         let endpoint = self.endpoint(token.is_some())?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        // The endpoint's own limit ends with the TCP handshake; that of TLS may hang as well.
+        let limit = CONNECT_TIMEOUT.min(self.request_timeout);
+        let channel = match tokio::time::timeout(limit, endpoint.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.unreachable(&error))?,
+            Err(_) => return Err(self.no_daemon(&format!("nothing came back within {limit:?}"))),
+        };
+        let channel = Patient::new(channel, self.request_timeout, &self.endpoint);
         let client = MirrorServiceClient::with_interceptor(channel, Bearer(token));
         Ok(client.max_decoding_message_size(LARGEST_ANSWER))
     }
@@ -110,8 +121,10 @@ impl Connection {
         let endpoint = Endpoint::from_shared(url.clone())
             .map_err(|error| self.not_an_endpoint(&causes(&error)))?;
         let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(Some(Duration::from_secs(30)));
+            .tcp_keepalive(Some(Duration::from_secs(30)))
+            // Requests that take long are told from a daemon that hangs by its answers to pings. Short ones give up before that.
+            .http2_keep_alive_interval(self.request_timeout.div_f32(3.0).max(SHORTEST_PING))
+            .keep_alive_timeout(self.request_timeout);
         match scheme {
             "https" => endpoint.tls_config(self.tls()?).map_err(|error| {
                 Failure::usage(format!(
@@ -196,15 +209,19 @@ impl Connection {
                     self.endpoint
                 ),
             ),
-            _ => Failure::new(
-                "DAEMON_UNREACHABLE",
-                Code::Unavailable,
-                format!(
-                    "no daemon answers at {}: {cause}; is it running, and does --endpoint name where it listens?",
-                    self.endpoint
-                ),
-            ),
+            _ => self.no_daemon(&cause),
         }
+    }
+
+    fn no_daemon(&self, why: &str) -> Failure {
+        Failure::new(
+            "DAEMON_UNREACHABLE",
+            Code::Unavailable,
+            format!(
+                "no daemon answers at {}: {why}; is it running, and does --endpoint name where it listens?",
+                self.endpoint
+            ),
+        )
     }
 }
 
@@ -297,6 +314,7 @@ mod tests {
             client_cert: None,
             client_key: None,
             server_name: None,
+            request_timeout: Duration::from_secs(60),
         }
     }
 

@@ -9,6 +9,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| wrong())
 }
 
+/// The same, but more than nothing.
+pub fn parse_some(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("it has to be more than nothing".to_owned()),
+        span => Ok(span),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +29,6 @@ mod tests {
         for wrong in ["90", "-1s", "", "soon"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+        assert!(parse_some("0s").is_err() && parse_some("1s").is_ok());
     }
 }

@@ -148,6 +148,16 @@ impl From<Status> for Failure {
             .metadata()
             .get(REASON)
             .and_then(|value| value.to_str().ok());
+        if reason.is_none() && is_of_the_transport(&status) {
+            return Failure::new(
+                "CONNECTION_LOST",
+                Code::Unavailable,
+                format!(
+                    "the connection to the daemon broke ({}); what it is doing goes on",
+                    causes(&status)
+                ),
+            );
+        }
         Failure {
             reason: reason.unwrap_or(code_name(status.code())).to_owned(),
             grpc: status.code(),
@@ -157,23 +167,20 @@ impl From<Status> for Failure {
     }
 }
 
-/// Returns what to tell a person; a transport's own words are of no use to one.
+/// Whether it was not the daemon that said so. The transport's own words are of no use to a person.
+fn is_of_the_transport(status: &Status) -> bool {
+    let codes = [Code::Unavailable, Code::Unknown, Code::Cancelled];
+    codes.contains(&status.code()) && std::error::Error::source(status).is_some()
+}
+
+/// Returns what to tell a person.
 fn sentence(status: &Status) -> String {
-    let text = status.message();
-    match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled
-            if std::error::Error::source(status).is_some() =>
-        {
-            format!(
-                "the connection to the daemon broke ({}); what it is doing goes on",
-                causes(status)
-            )
-        }
-        Code::Unimplemented => {
+    match (status.code(), status.message()) {
+        (Code::Unimplemented, _) => {
             "the daemon does not know this request; it is older than this client".to_owned()
         }
-        _ if text.is_empty() => format!("the daemon answered {}", code_name(status.code())),
-        _ => text.to_owned(),
+        (code, "") => format!("the daemon answered {}", code_name(code)),
+        (_, text) => text.to_owned(),
     }
 }
 

@@ -34,6 +34,8 @@ pub mod once;
 
 pub mod output;
 
+pub mod patience;
+
 pub mod plan;
 
 pub mod problems;
@@ -337,6 +339,7 @@ mod tests {
         let lines = [
             "",
             "status --timeout 2h",
+            "status --request-timeout 0s",
             "validate",
             "validate a.yaml --watched",
             "apply x --detach --timeout 2h",
@@ -391,7 +394,7 @@ mod tests {
             "resources retire a",
             "verify",
         ];
-        let connection = "--endpoint https://m.lan:9443 --token-file /t --ca-file /ca --client-cert /c --client-key /k --server-name n";
+        let connection = "--endpoint https://m.lan:9443 --token-file /t --ca-file /ca --client-cert /c --client-key /k --server-name n --request-timeout 5s";
         for line in lines {
             let parsed = parse(&words(&format!("imagesetd {line} {connection}")));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

@@ -211,6 +211,7 @@ clients:
             client_cert: shown.pair.as_ref().map(|pair| pair.cert.clone()),
             client_key: shown.pair.as_ref().map(|pair| pair.key.clone()),
             server_name: None,
+            request_timeout: std::time::Duration::from_secs(60),
         }
     }
 

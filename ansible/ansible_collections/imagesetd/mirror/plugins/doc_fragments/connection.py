@@ -47,6 +47,13 @@ options:
       - The name that the daemon's certificate has to be for, where it is not the host of O(endpoint).
       - If not set, the environment variable E(IMAGESETD_SERVER_NAME) of the managed host is used.
     type: str
+  request_timeout:
+    description:
+      - How many seconds the daemon may leave a request without an answer; then the task fails with RV(ignore:error_code=REQUEST_TIMED_OUT). What takes
+        long, such as plans and runs, goes on for as long as the daemon gives signs of life, and else fails with
+        RV(ignore:error_code=CONNECTION_LOST).
+      - If not set, the environment variable E(IMAGESETD_REQUEST_TIMEOUT) of the managed host is used, such as V(90s), else it is 60.
+    type: int
   binary_path:
     description:
       - The C(imagesetd) binary on the managed host.

@@ -42,6 +42,7 @@ def connection_options():
         client_cert=dict(type="path"),
         client_key=dict(type="path", no_log=False),
         server_name=dict(type="str"),
+        request_timeout=dict(type="int"),
         binary_path=dict(type="path"),
     )
 
@@ -100,6 +101,8 @@ class Client(object):
         for option in ("endpoint", "token", "token_file", "ca_file", "client_cert", "client_key", "server_name"):
             if params.get(option):
                 said["IMAGESETD_" + option.upper()] = params[option]
+        if params.get("request_timeout") is not None:
+            said["IMAGESETD_REQUEST_TIMEOUT"] = "%ds" % params["request_timeout"]
         # An option counts for more than what the host's environment says of the other.
         if params.get("token"):
             said["IMAGESETD_TOKEN_FILE"] = ""

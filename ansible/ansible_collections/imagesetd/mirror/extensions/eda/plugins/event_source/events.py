@@ -48,6 +48,10 @@ options:
   server_name:
     description: The name that the daemon's certificate has to be for, where that is not the endpoint's.
     type: str
+  request_timeout:
+    description: How many seconds the daemon may be silent, also where nothing happens; then it is asked again.
+    type: int
+    default: 60
   binary_path:
     description: The C(imagesetd) binary.
     type: str
@@ -94,6 +98,8 @@ def environment(args):
     for name in ("endpoint", "token", "token_file", "ca_file", "client_cert", "client_key", "server_name"):
         if args.get(name):
             said["IMAGESETD_" + name.upper()] = str(args[name])
+    if args.get("request_timeout"):
+        said["IMAGESETD_REQUEST_TIMEOUT"] = "%ds" % int(args["request_timeout"])
     # An argument counts for more than what the environment says of the other.
     if args.get("token") and not args.get("token_file"):
         said["IMAGESETD_TOKEN_FILE"] = ""
