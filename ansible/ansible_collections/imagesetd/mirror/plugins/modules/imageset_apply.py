@@ -142,7 +142,7 @@ summary:
     unchanged:
       description: How many of them the mirror held.
       type: int
-    copy:
+    to_copy:
       description: How many are copied.
       type: int
     unwanted:
@@ -252,7 +252,7 @@ def described(plan, state):
         summary=dict(
             wanted=plan["wanted_count"],
             unchanged=plan["unchanged_count"],
-            copy=plan["step_count"],
+            to_copy=plan["step_count"],
             unwanted=plan["unwanted_count"],
             bytes=plan["bytes"],
             impact=_plan.impact(plan),
