@@ -45,3 +45,6 @@ mod rulebook;
 
 #[path = "ansible/examples.rs"]
 mod examples;
+
+#[path = "ansible/pythons.rs"]
+mod pythons;
