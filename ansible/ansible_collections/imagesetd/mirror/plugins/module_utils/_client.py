@@ -88,8 +88,8 @@ class Client(object):
         found = self.module.get_bin_path("imagesetd", required=False, opt_dirs=FOLDERS)
         if not found:
             raise ClientError(
-                "there is no imagesetd on this host, neither in PATH nor in %s; install it, or say with binary_path where else "
-                "it is" % " or ".join(FOLDERS),
+                "there is no imagesetd on this host, neither in PATH nor in %s; install it, as the role imagesetd.mirror.install does, or say "
+                "with binary_path where else it is" % " or ".join(FOLDERS),
                 "BINARY_MISSING",
             )
         return found

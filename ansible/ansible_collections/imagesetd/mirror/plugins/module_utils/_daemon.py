@@ -17,6 +17,9 @@ from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
 # Exit codes of a run that has ended, or goes on.
 ENDINGS = (_client.DONE, _client.OTHER, _client.UNAVAILABLE, _client.PARTIAL, _client.TIMED_OUT)
 
+# Reasons that the API has other words for where they end a call.
+OTHERWISE = {"PLAN_STALE": "STALE_PLAN", "RUN_UNDER_WAY": "RUN_ACTIVE", "STOPPING": "SHUTTING_DOWN"}
+
 
 def make_plan(client, imageset, refresh=False, paths=None):
     """Plans an image set, or files, and returns the one plan."""
@@ -91,4 +94,4 @@ def shouted(reason):
         if letter.isupper() and word:
             word += "_"
         word += letter.upper()
-    return {"PLAN_STALE": "STALE_PLAN"}.get(word, word)
+    return OTHERWISE.get(word, word)

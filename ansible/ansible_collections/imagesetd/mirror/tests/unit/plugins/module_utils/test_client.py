@@ -6,35 +6,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import json
-
 import pytest
 
-from ansible_collections.imagesetd.mirror.plugins.module_utils import _client, _daemon
-
-
-class Module(object):
-    """What the client needs of AnsibleModule; answers what it is told to."""
-
-    def __init__(self, answers=(), found="/usr/bin/imagesetd", **params):
-        self.params = dict.fromkeys(_client.connection_options())
-        self.params.update(params)
-        self.answers = list(answers)
-        self.found = found
-        self.calls = []
-
-    def get_bin_path(self, name, required, opt_dirs):
-        assert (name, required, opt_dirs) == ("imagesetd", False, _client.FOLDERS)
-        return self.found
-
-    def run_command(self, command, environ_update, handle_exceptions):
-        assert not handle_exceptions
-        self.calls.append((command, environ_update))
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        code, document, err = answer
-        return code, document if isinstance(document, str) else json.dumps(document), err
+from ansible_collections.imagesetd.mirror.plugins.module_utils import _client
+from ansible_collections.imagesetd.mirror.tests.unit.plugins.double import Module
 
 
 def refusal(module, *arguments, **more):
@@ -44,7 +19,7 @@ def refusal(module, *arguments, **more):
 
 
 def test_secrets_travel_in_the_environment_alone():
-    module = Module([(0, {"schema": 1}, "")], endpoint="https://m:1", token="canary", client_key="/k", client_cert="/c")
+    module = Module([(0, {"schema": 1}, "")], endpoint="https://m:1", token="canary", client_key="/k", client_cert="/c", request_timeout=5)
     assert _client.Client(module).call(["plan"], ["-x"]) == (0, {"schema": 1})
     command, environment = module.calls[0]
     assert command == ["/usr/bin/imagesetd", "plan", "--output", "json", "--", "-x"]
@@ -52,6 +27,7 @@ def test_secrets_travel_in_the_environment_alone():
     assert environment["IMAGESETD_TOKEN_FILE"] == ""
     assert environment["IMAGESETD_ENDPOINT"] == "https://m:1"
     assert environment["IMAGESETD_CLIENT_KEY"] == "/k"
+    assert environment["IMAGESETD_REQUEST_TIMEOUT"] == "5s"
     assert "IMAGESETD_CA_FILE" not in environment
 
 
@@ -71,7 +47,8 @@ def test_a_binary_that_is_missing_is_named_with_the_remedy():
     with pytest.raises(_client.ClientError) as refused:
         _client.Client(Module(found=None))
     assert refused.value.code == "BINARY_MISSING"
-    assert "binary_path" in refused.value.message and "/usr/local/bin" in refused.value.message
+    for word in ("binary_path", "/usr/local/bin", "imagesetd.mirror.install"):
+        assert word in refused.value.message
     refused = refusal(Module([OSError(2, "No such file or directory")], binary_path="/x/imagesetd"), ["status"])
     assert refused.code == "BINARY_MISSING"
     assert refused.message.startswith("running /x/imagesetd: No such file or directory")
@@ -98,44 +75,6 @@ def test_what_is_no_answer_is_refused(answer, code, says):
     refused = refusal(Module([answer]), ["status"])
     assert refused.code == code
     assert says in refused.message
-
-
-def test_plans_that_are_none_or_several_are_refused():
-    def made(code, **document):
-        answer = dict(schema=1, plans=[], unplanned=[], problems=[])
-        answer.update(document)
-        with pytest.raises(_client.ClientError) as refused:
-            _daemon.make_plan(_client.Client(Module([(code, answer, "")])), "a")
-        return refused.value.code, refused.value.message
-
-    unplanned = dict(image_set="a", reason="PlanStale", message="it moved")
-    problem = dict(severity="error", file="a.yaml", line=1, column=2, message="no such key")
-    assert made(3, unplanned=[unplanned]) == ("STALE_PLAN", "a cannot be planned: it moved")
-    assert made(0, problems=[problem]) == ("IMAGE_SET_INVALID", "a.yaml:1:2: no such key")
-    assert made(0)[0] == "IMAGE_SET_UNCLEAR"
-    assert made(0, plans=[dict(image_set="a"), dict(image_set="b")])[1].startswith("one image set is planned at a time, and there are a, b")
-
-
-def test_a_reason_becomes_a_word_of_errors():
-    assert _daemon.shouted("MirrorUnavailable") == "MIRROR_UNAVAILABLE"
-
-
-def test_the_newest_run_of_an_image_set_is_found():
-    module = Module([(0, {"schema": 1, "runs": [{"id": "r2"}]}, ""), (0, {"schema": 1, "run": {"id": "r2", "failures": []}}, "")])
-    assert _daemon.find_run(_client.Client(module), None, "-a") == {"id": "r2", "failures": []}
-    assert module.calls[0][0][1:] == ["runs", "list", "--limit", "1", "--output", "json", "--", "-a"]
-    assert _daemon.find_run(_client.Client(Module([(0, {"schema": 1, "runs": []}, "")])), None, "a") is None
-
-
-def test_watching_keeps_the_exit_code():
-    module = Module([(7, {"schema": 1, "run": {"id": "r1"}}, "")])
-    assert _daemon.watch_run(_client.Client(module), "r1", 5) == (7, {"id": "r1"})
-    assert module.calls[0][0][1:5] == ["runs", "watch", "--timeout", "5s"]
-
-
-def test_a_plan_is_shown_with_its_steps():
-    module = Module([(0, {"schema": 1, "plan": {"id": "p"}, "steps": []}, "")])
-    assert _daemon.show_plan(_client.Client(module), "p", True) == ({"id": "p"}, [])
 
 
 def test_failing_tells_all_that_is_known():
