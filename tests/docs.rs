@@ -165,3 +165,97 @@ fn every_call_is_listed() {
         .map(|(name, _)| name.to_owned());
     assert_eq!(missing(&text("docs/api.md"), calls), BTreeSet::new());
 }
+
+/// Codes of gRPC, which an error has beside its word.
+const CODES: [&str; 16] = [
+    "ABORTED",
+    "ALREADY_EXISTS",
+    "CANCELLED",
+    "DATA_LOSS",
+    "DEADLINE_EXCEEDED",
+    "FAILED_PRECONDITION",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "OUT_OF_RANGE",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "UNIMPLEMENTED",
+    "UNKNOWN",
+    "X",
+];
+
+/// Returns the words in capitals that stand between quotes.
+fn quoted(text: &str) -> impl Iterator<Item = String> {
+    let is_word = |word: &&str| {
+        word.len() > 4
+            && word.contains('_')
+            && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    };
+    text.split('"').filter(is_word).map(str::to_owned)
+}
+
+/// Returns the reasons of the API, which stand before the service.
+fn reasons() -> impl Iterator<Item = String> {
+    let proto = text("proto/imageset/v1/mirror.proto");
+    let list = proto
+        .split_once("The reasons:")
+        .and_then(|(_, rest)| rest.split_once("Every call may end"))
+        .expect("the reasons are listed")
+        .0;
+    let words = list.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let words: Vec<String> = words
+        .filter(|word| word.len() > 4)
+        .map(str::to_owned)
+        .collect();
+    words.into_iter()
+}
+
+#[test]
+fn every_word_that_a_task_fails_with_is_in_the_guide() {
+    let collection = "ansible/ansible_collections/imagesetd/mirror";
+    let folders = ["plugins/modules", "plugins/module_utils"].map(|name| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(collection);
+        fs::read_dir(folder.join(name)).expect("the collection has plugins")
+    });
+    let plugins = folders.into_iter().flatten().flat_map(|entry| {
+        let path = entry.expect("the collection can be listed").path();
+        let is_python = path.extension().is_some_and(|end| end == "py");
+        let source = match is_python {
+            true => fs::read_to_string(path).expect("a plugin is UTF-8"),
+            false => String::new(),
+        };
+        quoted(&source).collect::<Vec<_>>()
+    });
+    // Of the client what its verbs for modules can say.
+    let client =
+        "connect patience failure watch apply status runs verify validate resources plan/mod";
+    let client = client
+        .split(' ')
+        .flat_map(|file| quoted(&text(&format!("src/cli/{file}.rs"))).collect::<Vec<_>>());
+    let others = [
+        "DRIFT",
+        "PARTIAL",
+        "RUN_CANCELLED",
+        "RUN_FAILED",
+        "RUN_INTERRUPTED",
+        "UNRESOLVED",
+        "UNEXPECTED",
+        "UNFIT",
+        "USAGE",
+        "RESOLVE_ENDLESS",
+    ];
+    let words = plugins
+        .chain(client)
+        .chain(reasons())
+        .chain(others.map(str::to_owned))
+        .filter(|word| !word.starts_with("IMAGESETD_") && !word.starts_with("CARGO_"))
+        // The collection gives it as STALE_PLAN, and so on.
+        .filter(|word| !["PLAN_STALE", "RUN_UNDER_WAY", "RUN_"].contains(&word.as_str()))
+        .filter(|word| !CODES.contains(&word.as_str()));
+    let guide = text(&format!(
+        "{collection}/docs/docsite/rst/guide_troubleshooting.rst"
+    ));
+    assert_eq!(missing(&guide, words), BTreeSet::new());
+}
