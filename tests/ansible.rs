@@ -37,6 +37,9 @@ mod stage;
 #[path = "ansible/integration.rs"]
 mod integration;
 
+#[path = "ansible/pythons.rs"]
+mod pythons;
+
 #[path = "ansible/story.rs"]
 mod story;
 
@@ -45,6 +48,3 @@ mod rulebook;
 
 #[path = "ansible/examples.rs"]
 mod examples;
-
-#[path = "ansible/pythons.rs"]
-mod pythons;

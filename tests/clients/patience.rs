@@ -77,7 +77,7 @@ fn a_run_may_take_longer_than_an_answer() {
         ..Plot::default()
     };
     let site = Site::new(&files, &plot);
-    let answer = site.cli("apply slow --request-timeout 1s --timeout 5s --output json");
+    let answer = site.cli("apply slow --request-timeout 10s --timeout 15s --output json");
     let document: Value = serde_json::from_slice(&answer.stdout).unwrap();
     assert_eq!(answer.status.code(), Some(7), "{document}");
     assert_eq!(document["run"]["state"], "running");
