@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::{
         impact::{self, Effect, Reason},
+        machine::Pool,
         node::Node,
-        objects::{Disruption, ImageConfig, Objects, Pool},
+        objects::{Disruption, ImageConfig, Objects},
         operator::Refusal,
         place::Place,
     },

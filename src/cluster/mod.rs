@@ -56,6 +56,10 @@ pub mod snapshot;
 
 pub mod objects;
 
+pub mod machine;
+
+pub mod rollout;
+
 pub mod check;
 
 pub mod coverage;

@@ -7,6 +7,7 @@ use crate::{
     cluster::{
         Kind,
         document::{API_VERSION, IMAGE_SET, Rule},
+        machine::{self, Config, Pool},
         operator::Inputs,
         scope::Scope,
     },
@@ -45,6 +46,8 @@ pub struct Objects {
     pub disruption: Option<Disruption>,
     /// The machine config pools.
     pub pools: Vec<Pool>,
+    /// The machine configs.
+    pub configs: Vec<Config>,
     /// How many objects of other kinds there were.
     pub others: usize,
     /// What the API server would refuse, and what cannot be read.
@@ -115,17 +118,6 @@ pub struct ImageConfig {
 pub struct Disruption {
     /// The actions that an administrator set for this file, as they are written; nothing where it is left to the operator's own rule.
     pub actions: Option<Vec<String>>,
-}
-
-/// A machine config pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pool {
-    /// Its name.
-    pub name: String,
-    /// Whether it takes changes only once it is resumed.
-    pub paused: bool,
-    /// How many nodes it has, where that is said.
-    pub nodes: Option<u64>,
 }
 
 impl Spot {
@@ -255,8 +247,11 @@ impl Objects {
             ("operator.openshift.io/v1", "MachineConfiguration") => {
                 self.disruption = Some(disruption(&mut fields));
             }
-            ("machineconfiguration.openshift.io/v1", "MachineConfigPool") => {
-                self.pools.push(pool(&mut fields));
+            (machine::API_VERSION, "MachineConfigPool") => {
+                self.pools.push(machine::pool(&mut fields));
+            }
+            (machine::API_VERSION, "MachineConfig") => {
+                self.configs.push(machine::config(&mut fields));
             }
             _ => self.others += 1,
         }
@@ -547,19 +542,4 @@ fn actions(policies: &mut Fields<'_>) -> Option<Vec<String>> {
         .iter()
         .filter_map(|at| at.mapping()?.get("type")?.scalar());
     Some(words.collect())
-}
-
-fn pool(fields: &mut Fields<'_>) -> Pool {
-    let mut inner = |key, name| fields.get(key)?.mapping()?.get(name);
-    Pool {
-        name: inner("metadata", "name")
-            .and_then(|at| at.scalar())
-            .unwrap_or_default(),
-        paused: inner("spec", "paused")
-            .and_then(|at| at.scalar())
-            .is_some_and(|word| word == "true"),
-        nodes: inner("status", "machineCount")
-            .and_then(|at| at.scalar())
-            .and_then(|word| word.parse().ok()),
-    }
 }

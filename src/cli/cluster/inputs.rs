@@ -59,11 +59,15 @@ pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<File>, Failure> {
 
 /// Reads standard input, as much of it as a file may have and a byte.
 fn stdin() -> Result<Vec<u8>, Failure> {
+    stdin_up_to(yaml::MAX_TEXT)
+}
+
+/// Reads standard input, this much of it and a byte.
+pub(super) fn stdin_up_to(limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let limit = yaml::MAX_TEXT as u64 + 1;
     std::io::stdin()
         .lock()
-        .take(limit)
+        .take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::local("reading standard input", &error))?;
     Ok(bytes)

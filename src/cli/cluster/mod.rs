@@ -18,6 +18,8 @@ pub mod pull_secret;
 
 pub mod registries_conf;
 
+pub mod rollout;
+
 pub mod snapshot;
 
 use clap::Subcommand;
@@ -39,6 +41,8 @@ enum Verb {
     Explain(explain::Arguments),
     /// Says what a change of mirror rules does to nodes: nothing, a reload, a drain
     Impact(impact::Arguments),
+    /// Says of each pool whether its nodes have the mirror rules that the cluster's objects ask for
+    Rollout(rollout::Arguments),
     /// Gives the daemon a picture of a cluster, so that plans say what documents do to it
     Snapshot(snapshot::Arguments),
     /// Finds mistakes in mirror rules before a cluster has them
@@ -59,6 +63,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::RegistriesConf(arguments) => registries_conf::run(&arguments),
         Verb::Explain(arguments) => explain::run(arguments).await,
         Verb::Impact(arguments) => impact::run(&arguments),
+        Verb::Rollout(arguments) => rollout::run(&arguments),
         Verb::Snapshot(arguments) => snapshot::run(arguments).await,
         Verb::Check(arguments) => check::run(arguments).await,
         Verb::Coverage(arguments) => coverage::run(arguments).await,
