@@ -34,6 +34,15 @@ mod workshop;
 #[path = "ansible/stage.rs"]
 mod stage;
 
+#[path = "ansible/ran.rs"]
+mod ran;
+
+#[path = "ansible/openshift.rs"]
+mod openshift;
+
+#[path = "ansible/cluster.rs"]
+mod cluster;
+
 #[path = "ansible/integration.rs"]
 mod integration;
 

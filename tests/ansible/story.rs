@@ -1,6 +1,5 @@
 //! A site's whole story by playbooks: the agent is installed, an image set is committed, `site.yml` brings it and applies its documents to a
-//! cluster (a double of it), a second time changes nothing; a connection that dies in the middle of a run loses nothing. On the way a
-//! token shows nowhere.
+//! cluster, a second time changes nothing; a connection that dies in the middle of a run loses nothing. On the way a token shows nowhere.
 
 use std::{
     fs,
@@ -12,11 +11,40 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    openshift::Cluster,
+    ran,
     site::{Plot, Site},
     stage::{HASH, TOKEN, TOOLS},
     support::{registry::wait_for, tool},
     workshop::{Workshop, check},
 };
+
+/// Commits an image set, as a person with a checkout does.
+const COMMIT: &str = "\
+- hosts: mirror
+  gather_facts: false
+  tasks:
+    - name: Have a repository
+      ansible.builtin.command:
+        argv: [git, init, --quiet, --initial-branch=main, '{{ sets }}']
+        creates: '{{ sets }}/.git'
+    - name: Write an image set
+      ansible.builtin.copy:
+        src: tools.yaml
+        dest: '{{ sets }}/tools.yaml'
+        mode: '0644'
+      register: written
+    - name: Add it
+      ansible.builtin.command:
+        argv: [git, -C, '{{ sets }}', add, tools.yaml]
+      when: written is changed
+      changed_when: true
+    - name: Commit it
+      ansible.builtin.command:
+        argv: [git, -C, '{{ sets }}', -c, user.name=ops, -c, user.email=ops@example.com, commit, --quiet, --message=tools, --, tools.yaml]
+      when: written is changed
+      changed_when: true
+";
 
 /// Credentials for the mirror, which nodes get, and which show nowhere either.
 const AUTH: &str = "canary-b24c5ef71a";
@@ -24,6 +52,8 @@ const AUTH: &str = "canary-b24c5ef71a";
 struct Story {
     site: Site,
     workshop: Workshop,
+    /// None where no API server is to be had.
+    cluster: Option<Cluster>,
     agent: Option<Child>,
 }
 
@@ -43,25 +73,14 @@ impl Story {
         let story = Story {
             site,
             workshop,
+            cluster: Cluster::start("the cluster of a site's story", ""),
             agent: None,
         };
         story.write("words.json", &story.words().to_string());
         story.write("inventory", "mirror ansible_connection=local ansible_python_interpreter=\"{{ ansible_playbook_python }}\"\n");
-        let secret = base64_of("{\"auths\": {\"quay.io\": {\"auth\": \"a\"}}}");
-        let state = json!({
-            "objects": {}, "paused": {"master": true}, "secret": {".dockerconfigjson": secret},
-        });
         story.write("ca.pem", "an authority\n");
-        story.write("oc.json", &state.to_string());
-        let double = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ansible/oc.py");
-        story.script(
-            "oc",
-            &format!(
-                "export OC_STATE={} OC_CALLS={}\nexec python3 {double} \"$@\"",
-                story.workshop.path("oc.json").display(),
-                story.workshop.path("oc.calls").display()
-            ),
-        );
+        story.write("tools.yaml", &story.site.filled(TOOLS));
+        story.write("commit.yml", COMMIT);
         // Writes down what it is called with, as a process list would show it.
         story.script(
             "imagesetd",
@@ -92,14 +111,17 @@ impl Story {
                 "token": TOKEN,
                 "binary_path": self.workshop.path("imagesetd"),
             },
-            "apply_cluster_resources_oc": self.workshop.path("oc"),
+            "sets": self.site.path("sets"),
+            "imagesetd_apply_to_cluster": self.cluster.is_some(),
+            "apply_cluster_resources_oc": self.cluster.as_ref().map(Cluster::oc),
+            "apply_cluster_resources_kubeconfig": self.cluster.as_ref().map(Cluster::kubeconfig),
             "apply_cluster_resources_pause": true,
             "apply_cluster_resources_ca_file": self.workshop.path("ca.pem"),
             "apply_cluster_resources_ca_host": "mirror.lan:5000",
             "apply_cluster_resources_disable_default_catalogs": true,
             "apply_cluster_resources_auths": {"mirror.lan:5000": {"auth": AUTH}},
-            "apply_cluster_resources_retries": 1,
-            "apply_cluster_resources_delay": 0,
+            "apply_cluster_resources_retries": 30,
+            "apply_cluster_resources_delay": 1,
         })
     }
 
@@ -126,6 +148,7 @@ impl Story {
             .args(["-e", &words, "-vvvv"])
             .args(more)
             .arg(name);
+        ran::noted(&mut command, &self.workshop);
         command
     }
 
@@ -162,27 +185,6 @@ impl Story {
     fn asked(&self, line: &str) -> Value {
         serde_json::from_slice(&self.site.cli(line).stdout).unwrap()
     }
-
-    fn handed_over(&self) -> Value {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let state = fs::read(self.workshop.path("oc.json")).unwrap();
-        let state: Value = serde_json::from_slice(&state).unwrap();
-        let secret = state["secret"][".dockerconfigjson"].as_str().unwrap();
-        let secret = STANDARD.decode(secret).unwrap();
-        let objects = &state["objects"];
-        json!([
-            objects["ConfigMap/imagesetd-additional-trusted-ca"]["data"],
-            objects["Image/cluster"]["spec"],
-            objects["OperatorHub/cluster"]["spec"],
-            serde_json::from_slice::<Value>(&secret).unwrap(),
-        ])
-    }
-
-    fn calls(&self, verb: &str) -> Vec<String> {
-        let calls = fs::read_to_string(self.workshop.path("oc.calls")).unwrap_or_default();
-        let of_verb = |line: &&str| line.contains(&format!("\"{verb}\""));
-        calls.lines().filter(of_verb).map(str::to_owned).collect()
-    }
 }
 
 impl Drop for Story {
@@ -193,22 +195,6 @@ impl Drop for Story {
             let _ = agent.wait();
         }
     }
-}
-
-/// What the cluster has besides the documents once the role was there.
-fn handed_over() -> Value {
-    let auths = json!({"quay.io": {"auth": "a"}, "mirror.lan:5000": {"auth": AUTH}});
-    json!([
-        {"mirror.lan..5000": "an authority\n"},
-        {"additionalTrustedCA": {"name": "imagesetd-additional-trusted-ca"}},
-        {"disableAllDefaultSources": true},
-        {"auths": auths},
-    ])
-}
-
-fn base64_of(text: &str) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    STANDARD.encode(text)
 }
 
 fn all_of(output: &Output) -> String {
@@ -265,12 +251,19 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
     );
 
     story.start();
-    story.site.write("tools.yaml", TOOLS);
+    let commit = story.workshop.path("commit.yml");
+    let commit = commit.to_str().unwrap();
+    let (_, changed) = story.play(commit, &[]);
+    assert_eq!(changed, 4);
+    assert_eq!(story.play(commit, &[]).1, 0);
+    story.site.wait_for("the commit", |status| {
+        let revision = status["daemon"]["revision"].as_str().unwrap_or_default();
+        revision.starts_with("main@sha1:")
+    });
     let (text, changed) = story.play("imagesetd.mirror.plan_only", &[]);
     assert!(text.contains("1 images to copy"), "{text}");
     assert_eq!(changed, 0);
-    let apply = "imagesetd_apply_to_cluster=true";
-    let (_, changed) = story.play("imagesetd.mirror.site", &["-e", apply]);
+    let (_, changed) = story.play("imagesetd.mirror.site", &[]);
     assert!(changed > 0);
     let place = format!(
         "docker://{}/ocp/team/hammer:v1",
@@ -281,18 +274,17 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
         .output()
         .unwrap();
     check("skopeo inspect", &inspected);
-    assert_eq!(story.calls("apply").len(), 4);
-    assert_eq!(story.handed_over(), handed_over());
-    let mut pools = story.calls("patch");
-    pools.retain(|call| call.contains("machineconfigpool"));
-    assert_eq!(pools.len(), 2, "the pool that was not paused: {pools:?}");
-    assert!(
-        pools.iter().all(|call| call.contains("worker")),
-        "{pools:?}"
-    );
-    let (_, again) = story.play("imagesetd.mirror.site", &["-e", apply]);
+    if let Some(cluster) = &story.cluster {
+        let rules = cluster.object("imagetagmirrorset tools-additional");
+        let mirror = format!("{}/ocp/team", story.site.mirror.address());
+        assert_eq!(
+            rules["spec"]["imageTagMirrors"][0]["mirrors"],
+            json!([mirror])
+        );
+        assert_eq!(cluster.rollouts(), ["worker"]);
+    }
+    let (_, again) = story.play("imagesetd.mirror.site", &[]);
     assert_eq!(again, 0);
-    assert_eq!(story.calls("apply").len(), 4);
 
     // A plan beyond the limits is refused, whatever else could be done.
     story.site.write(
@@ -337,7 +329,11 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
     let (_, again) = story.play("imagesetd.mirror.refresh", &[]);
     assert_eq!(again, 0);
 
-    for name in ["arguments", "agent.log", "oc.calls"] {
+    assert_eq!(
+        ran::never_run(&story.workshop, "mirror_refresh"),
+        Vec::<String>::new()
+    );
+    for name in ["arguments", "agent.log"] {
         let text = fs::read_to_string(story.workshop.path(name)).unwrap();
         assert!(!text.is_empty(), "{name}");
         assert!(!text.contains(TOKEN) && !text.contains(AUTH), "{name}");

@@ -71,6 +71,7 @@ impl Workshop {
             .env("ANSIBLE_LOCAL_TEMP", self.path("tmp"))
             .env("ANSIBLE_REMOTE_TEMP", self.path("tmp"))
             .env("ANSIBLE_LOCALHOST_WARNING", "false")
+            .env("ANSIBLE_PIPELINING", "true")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(self.folder.path());
         command

@@ -1,0 +1,85 @@
+//! Which tasks of a role a test has run: one that it never ran may be broken, and nobody would know.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::workshop::Workshop;
+
+/// The file of `callback/ran.py`.
+const FILE: &str = "ran";
+
+/// Has a playbook write down which tasks run.
+pub(crate) fn noted(command: &mut Command, workshop: &Workshop) {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ansible/callback");
+    command
+        .env("ANSIBLE_CALLBACK_PLUGINS", plugins)
+        .env("ANSIBLE_CALLBACKS_ENABLED", "ran")
+        .env("RAN", workshop.path(FILE));
+}
+
+/// Returns the tasks of a role, as `FILE: NAME`, that none of the playbooks so far has run.
+pub(crate) fn never_run(workshop: &Workshop, role: &str) -> Vec<String> {
+    let ran = fs::read_to_string(workshop.path(FILE)).unwrap();
+    let ran: BTreeSet<&str> = ran
+        .lines()
+        .filter(|line| !line.starts_with("skipped"))
+        .filter_map(|line| line.split('\t').nth(1))
+        .collect();
+    let role = workshop.collection().join("roles").join(role);
+    let mut never = Vec::new();
+    for file in [role.join("tasks"), role.join("handlers")]
+        .iter()
+        .flat_map(|folder| files(folder))
+    {
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, name) in tasks(&text) {
+            if !ran.contains(format!("{}:{number}", file.display()).as_str()) {
+                let file = file.strip_prefix(&role).unwrap();
+                never.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    never.sort();
+    never
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+        .into_iter()
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
+/// The line and the name of each task; a block is none.
+fn tasks(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some((indent, name)) = line.split_once("- name: ") else {
+            continue;
+        };
+        if !indent.trim().is_empty() {
+            continue;
+        }
+        let key = format!("{indent}  block:");
+        let mut own = lines[index + 1..]
+            .iter()
+            .take_while(|line| !line.starts_with(&format!("{indent}- ")));
+        if !own.any(|line| line.starts_with(&key)) {
+            found.push((index + 1, name));
+        }
+    }
+    found
+}
