@@ -206,7 +206,12 @@ struct Site {
 impl Site {
     fn of(settings: &Settings) -> Result<Self, Error> {
         let variable = |name: &str| std::env::var_os(name);
-        let places = Places::new(settings.authfile.clone(), variable);
+        let authfile = settings
+            .authfile
+            .as_deref()
+            .map(door::place_of)
+            .transpose()?;
+        let places = Places::new(authfile, variable);
         let conf = match &settings.registries_conf {
             settings::RegistriesConf::Usual => ConfPlaces::usual(variable),
             settings::RegistriesConf::File(file) => ConfPlaces::file(file.clone()),

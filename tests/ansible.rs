@@ -57,3 +57,12 @@ mod rulebook;
 
 #[path = "ansible/examples.rs"]
 mod examples;
+
+#[path = "ansible/tasks.rs"]
+mod tasks;
+
+#[path = "ansible/machine.rs"]
+mod machine;
+
+#[path = "ansible/service.rs"]
+mod service;

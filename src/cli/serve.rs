@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Check the settings and the image sets of the directory, and exit
     #[arg(long)]
     pub check: bool,
+    /// Check the settings alone, whatever the image sets are like, and exit
+    #[arg(long, conflicts_with = "check")]
+    pub check_settings: bool,
     /// What is logged on stderr: error, warn, info, debug, trace, or directives as in RUST_LOG
     #[arg(
         long,

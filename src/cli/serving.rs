@@ -28,6 +28,12 @@ use crate::{
 /// Runs the verb.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let settings = read(&arguments.config)?;
+    if arguments.check_settings {
+        check_doors(&settings)?;
+        let shown = arguments.config.display();
+        output::print(&format!("{shown}: settings are valid\n"))?;
+        return Ok(Exit::Done);
+    }
     if arguments.check {
         check_doors(&settings)?;
         return check(&arguments.config, &settings).await;

@@ -179,7 +179,7 @@ fn load(tls: &Tls) -> Result<Keys, Error> {
 }
 
 /// Returns where a file is that may be one of systemd's credentials.
-fn place_of(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn place_of(path: &Path) -> Result<PathBuf, Error> {
     let Ok(name) = path.strip_prefix(CREDENTIALS) else {
         return Ok(path.to_owned());
     };

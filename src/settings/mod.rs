@@ -45,7 +45,7 @@ pub struct Settings {
     pub clients: Clients,
     /// The group that owns the Unix socket.
     pub socket_group: Option<String>,
-    /// The credentials file, instead of the usual places.
+    /// The credentials file, instead of the usual places. A path below `$CREDENTIALS_DIRECTORY` is left as it is written.
     pub authfile: Option<PathBuf>,
     /// The folder of certificates by registry, instead of the usual places.
     pub certs_dir: Option<PathBuf>,

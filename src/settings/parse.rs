@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Override, Settings,
-    clients::clients,
+    clients::{clients, credential},
     handoff::{clusters, windows},
     listen::listen,
     stanzas::{
@@ -106,7 +106,7 @@ fn keys(top: &mut Fields<'_>, folder: &Path) -> Option<Settings> {
         listen: listen(top, folder, &clients),
         clients,
         socket_group: word(top, "socket_group"),
-        authfile: self::path(top, "authfile", folder),
+        authfile: credential(top, "authfile", folder),
         certs_dir: self::path(top, "certs_dir", folder),
         registries_conf: registries_conf(top, folder),
         max_nested_paths: written_nesting,

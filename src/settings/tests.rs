@@ -331,6 +331,12 @@ fn relative_paths_begin_beside_the_file() {
     );
     let (settings, _) = parse("site.yaml", text).unwrap();
     assert_eq!(settings.directory, Path::new("sets"));
+    let provided = text.replace("/a/", "$CREDENTIALS_DIRECTORY/");
+    let (settings, _) = parse("conf/site.yaml", &provided).unwrap();
+    assert_eq!(
+        settings.authfile.as_deref(),
+        Some(Path::new("$CREDENTIALS_DIRECTORY/auth.json"))
+    );
 }
 
 #[test]

@@ -63,6 +63,17 @@ fn settings_of_init_start_and_a_commit_is_mirrored() {
     let documents = fs::read_dir(state.join("resources")).unwrap().count();
     assert!(documents > 0);
     assert_eq!(site.cli(&check).code, 0);
+
+    // Settings can be checked beside an image set that is not valid.
+    let broken = image_set(&images).replace("additionalImages", "additionalImage");
+    fs::write(directory.join("broken.yaml"), broken).unwrap();
+    let both = site.cli(&check);
+    assert_eq!(both.code, 3, "{both:?}");
+    let alone = ["serve", "--config", check[2], "--check-settings"];
+    let alone = site.cli(&alone);
+    assert_eq!(alone.code, 0, "{alone:?}");
+    let valid = format!("{}: settings are valid\n", config.display());
+    assert_eq!(alone.stdout, valid);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod registry;
 pub mod skip;
 pub mod skopeo;
+pub mod systemd;
 pub mod tool;
 
 pub use skip::real_data;
