@@ -27,6 +27,7 @@ use crate::{
         facts::Facts,
         image::{Digest, Reference},
         imageset::SetName,
+        mirrored::Mirrored,
         plan,
         policy::{MirrorSourcePolicy, SourcePolicy},
         record::{ClusterImpact, DocumentChange, ImpactReason, NodeImpact},
@@ -144,6 +145,16 @@ pub(super) fn signed(desired: &Desired, landed: impl Fn(&Wanted) -> bool) -> Sig
         .collect()
 }
 
+/// Whether an image that was applied has landed. Of one that is mirrored in part it is not remembered what it is made of: where that
+/// is not known, its tag says so, which lands last.
+pub(super) fn was_landed(mirrored: &Mirrored, image: &Wanted, facts: &Facts) -> bool {
+    let by_tag = !image.platforms.is_empty() && !facts.manifests.contains_key(&image.digest);
+    plan::holds(mirrored, image, facts)
+        || (by_tag
+            && mirrored.tag(&image.target, &image.tag) == Some(&image.digest)
+            && plan::is_signed(mirrored, image, facts))
+}
+
 /// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
 fn serve(image: &Wanted) -> Served {
     let by_tag = match image.kind {
@@ -184,33 +195,38 @@ impl Inner {
         set: &SetName,
         resolved: Option<&Resolved>,
     ) -> Result<(), Error> {
-        if let Some(resolved) = resolved {
-            self.publish_as(set, resolved, None, false).await?;
+        if let Some(Resolved { desired, facts, .. }) = resolved {
+            self.publish_as(set, desired, Some(facts), None, false)
+                .await?;
         }
         Ok(())
     }
 
-    /// Writes the documents for what has landed of an image set, but for those that wait; none of `free` does. With `dry_run` only
-    /// says what that changes.
+    /// Writes the documents for what has landed of an image set, but for those that wait; none of `free` does. Without `facts` what
+    /// it stands for is remembered only. With `dry_run` only says what that changes.
     pub(super) async fn publish_as(
         &self,
         set: &SetName,
-        resolved: &Resolved,
+        desired: &Desired,
+        facts: Option<&Facts>,
         free: Option<&SetName>,
         dry_run: bool,
     ) -> Result<Change, Error> {
         self.all_known().await;
-        let manners = self.manners(set, &resolved.desired).await;
+        let manners = self.manners(set, desired).await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let (units, told) = {
             let mirrored = self.mirrored();
-            let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
-            let mut units = units(set, &resolved.desired.images, landed);
-            units.extend(lacking(set, &resolved.desired));
+            let landed = |image: &Wanted| match facts {
+                Some(facts) => plan::holds(&mirrored, image, facts),
+                None => was_landed(&mirrored, image, &Facts::default()),
+            };
+            let mut units = units(set, &desired.images, landed);
+            units.extend(lacking(set, desired));
             let told = Told {
-                signed: signed(&resolved.desired, landed),
-                catalogs: manners.catalogs(set, &resolved.desired.images, landed),
+                signed: signed(desired, landed),
+                catalogs: manners.catalogs(set, &desired.images, landed),
                 warnings: manners.warnings.clone(),
             };
             (units, told)
@@ -401,14 +417,11 @@ impl Inner {
         let mut all = Vec::new();
         for (name, set) in others {
             let facts = set.resolution().map_or(&nothing, |r| &r.facts);
-            let held = |image: &Wanted| {
-                plan::holds(&mirrored, image, facts)
-                    || (!image.platforms.is_empty()
-                        && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
-            };
-            all.extend(units(name, &set.record.wanted, held));
+            let before = |image: &Wanted| was_landed(&mirrored, image, facts);
+            all.extend(units(name, &set.record.wanted, before));
             if let Some(resolved) = set.resolution().filter(|_| set.is_usable()) {
-                let wanted = units(name, &resolved.desired.images, held);
+                let now = |image: &Wanted| plan::holds(&mirrored, image, facts);
+                let wanted = units(name, &resolved.desired.images, now);
                 all.extend(wanted.into_iter().filter(|unit| !unit.landed));
                 all.extend(lacking(name, &resolved.desired));
             }

@@ -58,7 +58,7 @@ impl Inner {
         let planning = self.peek(&name, |state| state.planning.clone());
         let _alone = planning.lock().await;
         let policy = self.settings.policy_for(&name);
-        let resolved = self.resolve(&origin, &policy, reading).await?;
+        let mut resolved = self.resolve(&origin, &policy, reading).await?;
         if reading != Reading::Pinned {
             self.survey(&resolved.desired).await?;
             self.survey_attached(&resolved.desired).await?;
@@ -70,10 +70,13 @@ impl Inner {
             .await?;
         let record = Arc::new(self.keep_plan(record).await?);
         if !origin.inline {
-            self.remember(&name, &record, resolved, reading);
+            // What the comparison had to know of sparse images tells later whether they have landed.
+            resolved.facts = facts;
+            keep_sparse(&mut resolved.facts, &resolved.desired);
+            let resolved = Arc::new(resolved);
+            self.remember(&name, &record, resolved.clone(), reading);
             if record.applied {
-                let resolved = self.peek(&name, |state| state.resolved.clone());
-                self.note_applied(&record, resolved.as_deref());
+                self.note_applied(&record, Some(&resolved));
             }
         }
         Ok(record)
@@ -131,7 +134,7 @@ impl Inner {
         origin: &Origin,
         policy: &Policy,
         reading: Reading,
-    ) -> Result<Arc<Resolved>, Error> {
+    ) -> Result<Resolved, Error> {
         let name = &origin.set.name;
         let document = plan::document_digest(&origin.set).to_string();
         let (last, pins) = self.peek(name, |state| {
@@ -178,11 +181,11 @@ impl Inner {
         let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
-        Ok(Arc::new(Resolved {
+        Ok(Resolved {
             document,
             desired,
             facts,
-        }))
+        })
     }
 
     /// Answers needs: from the store where a digest names them, else from upstream. What belongs to images may change, and counts

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Error, Handle, ReleaseUpdate, state::SetState};
+use super::{Error, Handle, ReleaseUpdate, documents, state::SetState};
 use crate::{
     cluster::Object,
     model::{
@@ -11,7 +11,6 @@ use crate::{
         image::Digest,
         imageset::SetName,
         mirrored::Mirrored,
-        plan,
     },
 };
 
@@ -38,7 +37,7 @@ fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
     let is_of_release = |w: &&Wanted| w.kind.is_of_release();
     let of_releases = || known.wants().iter().filter(is_of_release);
     let lacking: BTreeSet<&str> = of_releases()
-        .filter(|image| !plan::holds(mirrored, image, facts))
+        .filter(|image| !documents::was_landed(mirrored, image, facts))
         .map(|image| image.unit.as_str())
         .collect();
     let payloads = of_releases().filter(|w| w.kind == Kind::Release);
