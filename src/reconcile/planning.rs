@@ -152,24 +152,19 @@ impl Inner {
                     desired = Some(whole);
                     break;
                 }
-                Built::Missing(mut needs) => {
-                    let of_catalogs =
-                        |need: &Need| matches!(need, Need::Catalogs(_) | Need::Layout(_));
-                    for need in needs.extract_if(.., of_catalogs).collect::<Vec<_>>() {
+                Built::Missing(needs) => {
+                    let mut asked = Vec::new();
+                    for need in needs {
                         match need {
                             Need::Catalogs(wish) => facts.learn(self.filtered(wish, policy).await?),
                             Need::Layout(folder) => facts.learn(self.layout(folder).await?),
-                            _ => {}
+                            need => asked.push(Asked {
+                                last: last_named(&need, &last, &pins),
+                                ..Asked::from(need)
+                            }),
                         }
                     }
-                    let asked = needs.into_iter().map(|need| {
-                        let last = last_named(&need, &last, &pins);
-                        Asked {
-                            last,
-                            ..Asked::from(need)
-                        }
-                    });
-                    self.learn(asked.collect(), since, &mut facts).await?;
+                    self.learn(asked, since, &mut facts).await?;
                 }
             }
         }
