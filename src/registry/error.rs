@@ -217,6 +217,9 @@ pub enum Error {
         /// Those that answered, and do not have it.
         lacking: Vec<Repository>,
     },
+    /// One of several places has sent wrong bytes: the others are asked first from now on.
+    #[error("{0}")]
+    Elsewhere(Box<Error>),
     /// The connections cannot be prepared.
     #[error("preparing connections to {host}: {reason}")]
     Connections {
@@ -480,6 +483,7 @@ impl Error {
                 let pushed = matches!(refused.task, Task::Upload(..) | Task::PushManifest { .. });
                 pushed && refused.has_code(&["DIGEST_INVALID"])
             }
+            Error::Elsewhere(error) => error.is_wrong_bytes(),
             _ => false,
         }
     }
