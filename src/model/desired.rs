@@ -7,6 +7,9 @@ mod attached;
 
 mod blocked;
 
+/// What entries are called.
+pub mod naming;
+
 mod places;
 
 mod operators;
@@ -304,7 +307,7 @@ impl Builder<'_> {
     }
 
     fn release(&mut self, release: &Release, platforms: &[Platform]) {
-        let unit = format!("release {} ({})", release.version, release.arch);
+        let unit = naming::release(&release.version, &release.arch);
         let entry = format!("channel {}", release.channel);
         let Some(digest) = release.image.digest.clone() else {
             let reason = format!(

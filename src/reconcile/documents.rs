@@ -23,7 +23,7 @@ use crate::{
         signatures::{self, Signed},
     },
     model::{
-        desired::{Desired, Kind, Wanted},
+        desired::{Desired, Kind, Wanted, naming},
         facts::Facts,
         image::{Digest, Reference},
         imageset::SetName,
@@ -97,11 +97,11 @@ pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
                     target: repository,
                 }],
             }),
-            Err(_) if unresolved.subject.starts_with("catalog ") => {
+            Err(_) if naming::is_of_catalog(&unresolved.subject) => {
                 let of_catalog = desired
                     .images
                     .iter()
-                    .filter(|w| w.kind == Kind::Bundle && unresolved.subject.starts_with(&w.entry));
+                    .filter(|w| w.kind == Kind::Bundle && unresolved.stalls(&w.entry));
                 let images: BTreeMap<_, _> = of_catalog
                     .map(|w| ((w.source.clone(), w.target.clone()), serve(w)))
                     .collect();

@@ -6,7 +6,7 @@ use super::{Error, Handle, ReleaseUpdate, documents, state::SetState};
 use crate::{
     cluster::Object,
     model::{
-        desired::{Kind, Wanted},
+        desired::{Kind, Wanted, naming},
         facts::Facts,
         image::Digest,
         imageset::SetName,
@@ -45,21 +45,14 @@ fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
         .filter(|w| !lacking.contains(w.unit.as_str()))
         .collect();
     whole.sort_by_key(|payload| {
-        let (version, arch) = version_of(&payload.unit);
+        let (version, arch) = naming::version_of(&payload.unit);
         (version.parse::<semver::Version>().ok(), arch.to_owned())
     });
     whole
 }
 
-/// Splits `release 4.13.0 (amd64)`.
-fn version_of(unit: &str) -> (&str, &str) {
-    let text = unit.strip_prefix("release ").unwrap_or(unit);
-    let (version, arch) = text.split_once(" (").unwrap_or((text, ""));
-    (version, arch.trim_end_matches(')'))
-}
-
 fn update(set: &SetName, payload: &Wanted, objects: &[Object]) -> ReleaseUpdate {
-    let (version, architecture) = version_of(&payload.unit);
+    let (version, architecture) = naming::version_of(&payload.unit);
     ReleaseUpdate {
         set: set.clone(),
         version: version.to_owned(),
@@ -83,19 +76,6 @@ fn signatures(objects: &[Object], payload: &Digest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_unit_says_version_and_architecture() {
-        assert_eq!(version_of("release 4.13.0 (amd64)"), ("4.13.0", "amd64"));
-        assert_eq!(
-            version_of("release 4.16.0-rc.1 (multi)"),
-            ("4.16.0-rc.1", "multi")
-        );
-        assert_eq!(
-            version_of("registry.lan/release:1"),
-            ("registry.lan/release:1", "")
-        );
-    }
 
     #[test]
     fn signatures_are_found_by_the_digest_they_are_of() {

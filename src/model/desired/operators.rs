@@ -1,6 +1,6 @@
 //! Operator catalogs: what is kept of them, and the images of that.
 
-use super::{Builder, Kind, Root, Unresolved};
+use super::{Builder, Kind, Root, Unresolved, naming};
 use crate::model::{
     catalog::{
         changes::{self, Pulled},
@@ -261,7 +261,7 @@ fn source(operator: &Operator) -> Result<Reference, String> {
 
 /// What a catalog is called in plans.
 fn subject(operator: &Operator) -> String {
-    format!("catalog {}", operator.catalog)
+    naming::catalog(&operator.catalog)
 }
 
 #[cfg(test)]
