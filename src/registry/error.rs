@@ -430,7 +430,10 @@ fn lacks(repositories: &[Repository]) -> String {
         return String::new();
     }
     let names: Vec<_> = repositories.iter().map(ToString::to_string).collect();
-    format!("; it is not in {}", names.join(", "))
+    format!(
+        "; it is not in {}, and that is the answer only where `blocked = true` says that the others are never reached from here",
+        names.join(", ")
+    )
 }
 
 fn encoded(encoding: &Option<String>) -> String {
