@@ -125,7 +125,7 @@ impl MirrorService for Service {
         request: Request<v1::ListPlanStepsRequest>,
     ) -> Answer<v1::ListPlanStepsResponse> {
         let request = request.into_inner();
-        let plan = self.handle.plan_record(&request.plan_id)?;
+        let plan = self.handle.plan_record(&request.plan_id).await?;
         let steps = plan
             .plan
             .steps

@@ -139,11 +139,10 @@ impl Inner {
     }
 
     /// Says what the image layout in a folder is now.
-    pub(super) async fn layout(&self, folder: String) -> Result<Fact, Error> {
-        let path = PathBuf::from(&folder);
-        let opened = tokio::task::spawn_blocking(move || Layout::open(&path)).await?;
+    pub(super) async fn layout(&self, folder: String) -> Fact {
+        let opened = Layout::read(PathBuf::from(&folder)).await;
         let digest = opened.map(|layout| layout.top().digest.clone());
-        Ok(Fact::Layout(folder, digest))
+        Fact::Layout(folder, digest)
     }
 
     /// Makes the catalogs of an image set ready, several at a time; in their order. What one digest names is read once: who comes
@@ -191,7 +190,7 @@ impl Inner {
                 reference.digest = Some(digest.clone());
                 None
             }
-            Origin::Layout(folder) => Some(Layout::open(folder)?),
+            Origin::Layout(folder) => Some(Layout::read(folder.clone()).await?),
             Origin::Folder(_) => None,
         };
         let place = match (&layout, &origin) {

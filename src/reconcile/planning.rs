@@ -157,7 +157,7 @@ impl Inner {
                     for need in needs {
                         match need {
                             Need::Catalogs(wish) => facts.learn(self.filtered(wish, policy).await?),
-                            Need::Layout(folder) => facts.learn(self.layout(folder).await?),
+                            Need::Layout(folder) => facts.learn(self.layout(folder).await),
                             need => asked.push(Asked {
                                 last: last_named(&need, &last, &pins),
                                 ..Asked::from(need)
