@@ -188,6 +188,7 @@ impl MirrorService for Service {
         let run = self.handle.run(&request.into_inner().id)?;
         Ok(Response::new(v1::GetRunResponse {
             run: Some(convert::run(&run)),
+            documents_held: self.handle.documents_held(&run.set).unwrap_or_default(),
         }))
     }
 

@@ -60,6 +60,12 @@ impl Handle {
         })
     }
 
+    /// Which documents of an image set wait now, why, and until when or for what; nothing where none does.
+    pub fn documents_held(&self, set: &SetName) -> Option<String> {
+        let waiting = |state: &SetState| state.waiting.as_ref().map(|w| w.message.clone());
+        self.inner.peek(set, waiting)
+    }
+
     /// Lets go the documents whose window has opened.
     pub(super) fn start_releases(&self) {
         let now = self.inner.now();

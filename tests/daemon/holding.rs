@@ -173,7 +173,7 @@ fn images_in_part_are_told_of_from_what_is_known_and_from_memory_alike() {
         index
     });
     let some = "\n    platforms: [{os: linux, architecture: amd64}]";
-    let host = site.upstream.address();
+    let host = site.upstream.address().to_owned();
     let by_digest = format!("{host}/team/a@{}{some}", indexes[0].digest());
     let by_tag = format!("{}{some}", site.source("other/b"));
     let images = [by_digest, by_tag];
@@ -181,7 +181,20 @@ fn images_in_part_are_told_of_from_what_is_known_and_from_memory_alike() {
     repo.commit(&[("set.yaml", &image_set(&images))]);
     site.start("apply: manual\nhold_documents: drains\n");
     site.until_set("set", "planned", |set| is(set, "Waiting"));
-    site.json(&["apply", "set"]);
+    let applied = site.json(&["apply", "set"]);
+    let file = "itms-set-additional.yaml";
+    let mirror = site.mirror.address().to_owned();
+    let held = format!(
+        "{file} waits: it drains nodes (`{host}/other` is new and has a tag rule, to `{mirror}/ocp/other`); `imagesetd resources publish set` writes it"
+    );
+    assert_eq!(applied["documents_held"], held);
+    let id = applied["run"]["id"].as_str().unwrap();
+    assert_eq!(site.json(&["runs", "show", id])["documents_held"], held);
+    let again = site.text(&["apply", "set"]);
+    assert!(
+        again.ends_with(&format!("\n  documents: {held}\n")),
+        "{again}"
+    );
     let names = |site: &Site| site.documents().into_keys().collect::<Vec<_>>();
     assert_eq!(names(&site), ["idms-set-additional.yaml"]);
 
@@ -191,10 +204,9 @@ fn images_in_part_are_told_of_from_what_is_known_and_from_memory_alike() {
     site.until_set("set", "planned again", |set| is(set, "Waiting"));
     let done = site.text(&["resources", "publish", "set", "--yes"]);
     assert!(done.starts_with("1 document written\n"), "{done}");
-    assert_eq!(
-        names(&site),
-        ["idms-set-additional.yaml", "itms-set-additional.yaml"]
-    );
+    assert_eq!(names(&site), ["idms-set-additional.yaml", file]);
+    let shown = site.json(&["runs", "show", id]);
+    assert_eq!(shown["documents_held"], "");
 }
 
 /// A cluster with a rule of its own for what happens when nodes' registries change.
