@@ -11,7 +11,7 @@ use crate::{
     grpc::{
         access::Caller,
         audit::Subject,
-        convert::{self, given, refusal, unfit},
+        convert::{self, given, refusal, required, unfit},
         guard,
         streams::{events, happenings, statuses},
         v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
@@ -338,12 +338,8 @@ impl MirrorService for Service {
         if request.dry_run {
             subject.note("dry run");
         }
-        let Some(set) = given(&request.image_set) else {
-            return Err(unfit(
-                "image_set",
-                "name the image set whose rules are to be retired",
-            ));
-        };
+        let what = "name the image set whose rules are to be retired";
+        let set = required("image_set", &request.image_set, what)?;
         let retired = self
             .handle
             .retire(set, &request.sources, request.dry_run)
@@ -361,12 +357,8 @@ impl MirrorService for Service {
         if request.dry_run {
             subject.note("dry run");
         }
-        let Some(set) = given(&request.image_set) else {
-            return Err(unfit(
-                "image_set",
-                "name the image set whose documents are to be written",
-            ));
-        };
+        let what = "name the image set whose documents are to be written";
+        let set = required("image_set", &request.image_set, what)?;
         let released = self.handle.publish(set, request.dry_run).await?;
         Ok(Response::new(convert::released(&released)))
     }
@@ -378,9 +370,8 @@ impl MirrorService for Service {
         let subject = Subject::of(request.extensions());
         let request = request.into_inner();
         subject.note("picture of a cluster");
-        let Some(name) = given(&request.name) else {
-            return Err(unfit("name", "name the cluster, as the settings do"));
-        };
+        let what = "name the cluster, as the settings do";
+        let name = required("name", &request.name, what)?;
         let files = convert::files(request.files)?;
         if files.is_empty() {
             return Err(unfit("files", "send what `oc get` printed"));
