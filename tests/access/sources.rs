@@ -125,7 +125,8 @@ fn blob_that_a_mirror_has_wrong_is_read_from_the_next_place_and_all_else_is_not(
         .map(|blob| format!("GET /v2/team/app/blobs/{blob}"))
         .collect();
     let mut asked = up.lines();
-    (expected.sort(), asked.sort());
+    expected.sort();
+    asked.sort();
     assert_eq!(asked, expected);
     for blob in &blobs {
         let line = format!("GET /v2/near/team/app/blobs/{blob}");
