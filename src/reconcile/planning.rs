@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, attached, documents, holding, state::Resolved, told::Told};
+use super::{Error, Inner, attached, holding, state::Resolved, told::Told, units};
 use crate::{
     copy,
     model::{
@@ -352,8 +352,8 @@ impl Inner {
         let lands = |wanted: &Wanted| {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
         };
-        let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
-        units.extend(documents::lacking(&origin.set.name, &resolved.desired));
+        let mut units = units::units(&origin.set.name, &resolved.desired.images, lands);
+        units.extend(units::lacking(&origin.set.name, &resolved.desired));
         // A catalog goes on without a package of it that stalls.
         let whole = |wanted: &Wanted| {
             !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
@@ -361,7 +361,7 @@ impl Inner {
         };
         let manners = self.manners(&origin.set.name, &resolved.desired).await;
         let told = Told {
-            signed: documents::signed(&resolved.desired, lands),
+            signed: units::signed(&resolved.desired, lands),
             catalogs: manners.catalogs(&origin.set.name, &resolved.desired.images, whole),
             warnings: manners.warnings.clone(),
         };

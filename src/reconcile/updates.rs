@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Error, Handle, ReleaseUpdate, documents, state::SetState};
+use super::{Error, Handle, ReleaseUpdate, state::SetState, units};
 use crate::{
     cluster::Object,
     model::{
@@ -37,7 +37,7 @@ fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
     let is_of_release = |w: &&Wanted| w.kind.is_of_release();
     let of_releases = || known.wants().iter().filter(is_of_release);
     let lacking: BTreeSet<&str> = of_releases()
-        .filter(|image| !documents::was_landed(mirrored, image, facts))
+        .filter(|image| !units::was_landed(mirrored, image, facts))
         .map(|image| image.unit.as_str())
         .collect();
     let payloads = of_releases().filter(|w| w.kind == Kind::Release);
