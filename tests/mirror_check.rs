@@ -238,6 +238,21 @@ fn who_vouches_for_the_registry_has_to_be_known() {
         (said.code, said.outcome("certificate_chain")),
         (0, "warning")
     );
+    desk.write(
+        ".config/containers/registries.conf",
+        &format!(
+            "[[registry]]\nlocation = '{}'\ninsecure = true\n",
+            registry.address()
+        ),
+    );
+    let said = desk.check(&place(&registry), &[]);
+    assert_eq!(
+        (said.code, said.outcome("certificate_chain")),
+        (0, "warning")
+    );
+    let remedy = said.remedy("certificate_chain");
+    let why = "it is not looked at, as `insecure = true` of registries.conf says";
+    assert!(remedy.ends_with(why), "{remedy}");
 }
 
 #[test]

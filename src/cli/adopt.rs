@@ -10,7 +10,7 @@ use crate::{
         plan::text::impact_line,
         text,
     },
-    grpc::v1::{AdoptResourcesRequest, AdoptResourcesResponse, File},
+    grpc::v1::{AdoptResourcesRequest, AdoptResourcesResponse},
     model::policy::Target,
 };
 
@@ -39,18 +39,7 @@ pub struct Arguments {
 /// Runs the verb.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let files = files::read(&arguments.cluster_resources)?;
-    let files = files.into_iter().map(|given| {
-        let content = String::from_utf8(given.bytes).map_err(|_| {
-            Failure::precondition(
-                "FILE_UNREADABLE",
-                format!("{} is not text in UTF-8", given.path.display()),
-            )
-        })?;
-        Ok(File {
-            name: given.name,
-            content,
-        })
-    });
+    let files = files.into_iter().map(files::Given::sent);
     let request = AdoptResourcesRequest {
         image_set: arguments.set.unwrap_or_default(),
         files: files.collect::<Result<_, Failure>>()?,

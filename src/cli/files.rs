@@ -5,7 +5,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::cli::failure::Failure;
+use crate::{
+    cli::{failure::Failure, output, problems},
+    grpc::{convert, v1::File},
+    model::imageset::{self, ImageSet, Severity, SourceFile},
+};
 
 /// The largest file that is read: what the reader of image sets takes, and a byte to see that there is more.
 const LARGEST_FILE: u64 = (4 << 20) + 1;
@@ -25,6 +29,51 @@ pub struct Given {
     pub name: String,
     /// What is in it.
     pub bytes: Vec<u8>,
+}
+
+impl Given {
+    /// Makes it a file that is sent to the daemon.
+    pub fn sent(self) -> Result<File, Failure> {
+        Ok(File {
+            content: text(self.bytes, &self.path.display())?,
+            name: self.name,
+        })
+    }
+}
+
+impl From<Given> for SourceFile {
+    fn from(given: Given) -> Self {
+        SourceFile {
+            path: given.path.display().to_string(),
+            name: given.name,
+            bytes: given.bytes,
+        }
+    }
+}
+
+/// Takes what a file holds for text; `shown` names the file where it is none.
+pub fn text(bytes: Vec<u8>, shown: &dyn std::fmt::Display) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| {
+        let message = format!("{shown} is not text in UTF-8");
+        Failure::precondition("FILE_UNREADABLE", message)
+    })
+}
+
+/// Reads the image sets of files; any error in them ends it, since an answer for half of them would mislead.
+pub fn image_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
+    let given = read(paths)?.into_iter();
+    let read = imageset::read(&given.map(SourceFile::from).collect::<Vec<_>>());
+    if read.problems.iter().any(|p| p.severity == Severity::Error) {
+        let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
+        output::say(problems::text(&found).trim_end());
+        let message = match paths {
+            [_] => "the image set file is not valid",
+            _ => "the image set files are not valid",
+        };
+        return Err(Failure::precondition("IMAGE_SET_INVALID", message).with_problems(found));
+    }
+    let sets = read.image_sets.into_iter();
+    Ok(sets.filter_map(|found| found.image_set).collect())
 }
 
 /// Reads files, and every `.yaml` and `.yml` below folders, sorted by path. What begins with a dot is passed by.

@@ -218,18 +218,19 @@ mod tests {
     fn every_field_is_there_even_where_nothing_is_set() {
         assert_eq!(
             document(&v1::GetRunResponse {
-                run: Some(v1::Run::default())
+                run: Some(v1::Run::default()),
+                ..v1::GetRunResponse::default()
             }),
             json!({"schema": 1, "run": {
                 "id": "", "image_set": "", "plan_id": "", "revision": "",
                 "state": "unspecified", "trigger": "unspecified",
                 "started_at": null, "finished_at": null, "progress": null,
                 "failures": [], "message": "",
-            }})
+            }, "documents_held": ""})
         );
         assert_eq!(
             document(&v1::GetRunResponse::default()),
-            json!({"schema": 1, "run": null})
+            json!({"schema": 1, "run": null, "documents_held": ""})
         );
     }
 

@@ -19,7 +19,7 @@ use crate::{
         policy::Target,
         sentence,
     },
-    settings::{self, Settings},
+    settings::Settings,
 };
 
 /// Looks at the mirror registry itself.
@@ -93,11 +93,7 @@ impl Check {
         let Some(target) = &self.to else {
             return Ok((serving::read(&self.config)?, Sides::default()));
         };
-        let text = format!("target: \"{target}\"\n");
-        let (mut settings, _) = settings::parse("mirror", &text).map_err(|problems| {
-            let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
-            Failure::usage(messages.join("; "))
-        })?;
+        let mut settings = serving::of_target("mirror", &target.to_string())?;
         settings.authfile.clone_from(&self.authfile);
         let mut sides = Sides::verified(true, self.dest_tls_verify);
         sides.mirror.cert_dir.clone_from(&self.dest_cert_dir);

@@ -18,13 +18,11 @@ use crate::{
         connect::Connection,
         failure::{Exit, Failure},
         files,
-        output::{self, Output},
-        problems,
+        output::Output,
     },
-    grpc::convert,
     model::{
         image::Reference,
-        imageset::{self, Channel, ChannelType, ImageSet, PlatformSpec, Severity, SourceFile},
+        imageset::{Channel, ChannelType, ImageSet, PlatformSpec},
         release::{
             across::{Across, across},
             path::{self, ConditionalStep},
@@ -232,8 +230,8 @@ pub struct Arguments {
 /// Runs the verb: reads the image sets of `-c`, asks, prints the answer.
 pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
     let sets = match &arguments.verb {
-        Releases::List(args) => read_sets(&args.config)?,
-        Releases::Path(_) => vec![],
+        Releases::List(args) if !args.config.is_empty() => files::image_sets(&args.config)?,
+        _ => vec![],
     };
     let mut answer = run(&arguments.verb, &sets).await.map_err(failure)?;
     if let (Releases::Path(args), ReleasesOutput::Path(found)) = (&arguments.verb, &mut answer)
@@ -250,35 +248,6 @@ pub async fn answer(arguments: Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
-}
-
-/// Reads image set files; any error in them ends it, since an answer for half of them would mislead.
-fn read_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
-    if paths.is_empty() {
-        return Ok(Vec::new());
-    }
-    let given = files::read(paths)?;
-    let sources: Vec<SourceFile> = given
-        .into_iter()
-        .map(|file| SourceFile {
-            path: file.path.display().to_string(),
-            name: file.name,
-            bytes: file.bytes,
-        })
-        .collect();
-    let read = imageset::read(&sources);
-    if read.problems.iter().any(|p| p.severity == Severity::Error) {
-        let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
-        output::say(problems::text(&found).trim_end());
-        let failure =
-            Failure::precondition("IMAGE_SET_INVALID", "the image set files are not valid");
-        return Err(failure.with_problems(found));
-    }
-    Ok(read
-        .image_sets
-        .into_iter()
-        .filter_map(|found| found.image_set)
-        .collect())
 }
 
 fn failure(error: ReleasesError) -> Failure {

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{
-        connect::{Asking, Client},
+        connect::Asking,
         failure::{Exit, Failure},
         output::{self, Output},
         plan::text::{document, impact_line, nodes},
@@ -180,33 +180,74 @@ pub(super) fn updates_text(updates: &[ReleaseUpdate]) -> String {
     text
 }
 
-async fn publish(what: Publish) -> Result<Exit, Failure> {
-    let output = what.asking.output;
-    let mut client = what.asking.connection.connect().await?;
-    let request = |dry_run| PublishResourcesRequest {
-        image_set: what.set.clone(),
-        dry_run,
-    };
-    let look = what.dry_run || !what.yes;
-    if look {
-        if !what.dry_run && !output::someone_is_there() {
-            return Err(Failure::usage(
-                "writing documents that wait may drain nodes: say --yes, or --dry-run to only look",
-            ));
-        }
-        let answer = client.publish_resources(request(true)).await?.into_inner();
-        if what.dry_run {
-            output.answer(&answer, |answer| publish_text(answer, "would be written"))?;
+/// What is done to documents that may disturb nodes: looked at first, asked about, done.
+struct Deed<A> {
+    output: Output,
+    dry_run: bool,
+    yes: bool,
+    /// What it may do, where nobody is there to be asked.
+    may: &'static str,
+    question: &'static str,
+    done: &'static str,
+    /// Whether there is anything to do.
+    is_something: fn(&A) -> bool,
+    /// What an answer says, with what has been done or would be.
+    text: fn(&A, &str) -> String,
+}
+
+impl<A: prost::Name> Deed<A> {
+    /// Does it by a request that may be a dry run.
+    async fn by(
+        self,
+        mut request: impl AsyncFnMut(bool) -> Result<A, Failure>,
+    ) -> Result<Exit, Failure> {
+        let would = format!("would be {}", self.done);
+        if self.dry_run {
+            let answer = request(true).await?;
+            self.output
+                .answer(&answer, |answer| (self.text)(answer, &would))?;
             return Ok(Exit::Done);
         }
-        output::say(&publish_text(&answer, "would be written"));
-        if answer.documents.is_empty() || !output::ask("Write?")? {
-            return Ok(Exit::Done);
+        if !self.yes {
+            if !output::someone_is_there() {
+                return Err(Failure::usage(format!(
+                    "{} may drain nodes: say --yes, or --dry-run to only look",
+                    self.may
+                )));
+            }
+            let answer = request(true).await?;
+            output::say(&(self.text)(&answer, &would));
+            if !(self.is_something)(&answer) || !output::ask(self.question)? {
+                return Ok(Exit::Done);
+            }
         }
+        let answer = request(false).await?;
+        self.output
+            .answer(&answer, |answer| (self.text)(answer, self.done))?;
+        Ok(Exit::Done)
     }
-    let answer = client.publish_resources(request(false)).await?.into_inner();
-    output.answer(&answer, |answer| publish_text(answer, "written"))?;
-    Ok(Exit::Done)
+}
+
+async fn publish(what: Publish) -> Result<Exit, Failure> {
+    let mut client = what.asking.connection.connect().await?;
+    let deed = Deed {
+        output: what.asking.output,
+        dry_run: what.dry_run,
+        yes: what.yes,
+        may: "writing documents that wait",
+        question: "Write?",
+        done: "written",
+        is_something: |answer: &PublishResourcesResponse| !answer.documents.is_empty(),
+        text: publish_text,
+    };
+    let request = async |dry_run| {
+        let request = PublishResourcesRequest {
+            image_set: what.set.clone(),
+            dry_run,
+        };
+        Ok(client.publish_resources(request).await?.into_inner())
+    };
+    deed.by(request).await
 }
 
 fn publish_text(answer: &PublishResourcesResponse, done: &str) -> String {
@@ -224,40 +265,26 @@ fn publish_text(answer: &PublishResourcesResponse, done: &str) -> String {
 }
 
 async fn retire(what: Retire) -> Result<Exit, Failure> {
-    let output = what.asking.output;
     let mut client = what.asking.connection.connect().await?;
-    let request = |dry_run| RetireResourcesRequest {
-        image_set: what.set.clone(),
-        sources: what.source.clone(),
-        dry_run,
+    let deed = Deed {
+        output: what.asking.output,
+        dry_run: what.dry_run,
+        yes: what.yes,
+        may: "retiring a rule",
+        question: "Retire?",
+        done: "retired",
+        is_something: |answer: &RetireResourcesResponse| !answer.retired.is_empty(),
+        text: retire_text,
     };
-    if what.dry_run {
-        let answer = ask_to_retire(&mut client, request(true)).await?;
-        output.answer(&answer, |answer| retire_text(answer, "would be retired"))?;
-        return Ok(Exit::Done);
-    }
-    if !what.yes {
-        if !output::someone_is_there() {
-            return Err(Failure::usage(
-                "retiring a rule may drain nodes: say --yes, or --dry-run to only look",
-            ));
-        }
-        let answer = ask_to_retire(&mut client, request(true)).await?;
-        output::say(&retire_text(&answer, "would be retired"));
-        if answer.retired.is_empty() || !output::ask("Retire?")? {
-            return Ok(Exit::Done);
-        }
-    }
-    let answer = ask_to_retire(&mut client, request(false)).await?;
-    output.answer(&answer, |answer| retire_text(answer, "retired"))?;
-    Ok(Exit::Done)
-}
-
-async fn ask_to_retire(
-    client: &mut Client,
-    request: RetireResourcesRequest,
-) -> Result<RetireResourcesResponse, Failure> {
-    Ok(client.retire_resources(request).await?.into_inner())
+    let request = async |dry_run| {
+        let request = RetireResourcesRequest {
+            image_set: what.set.clone(),
+            sources: what.source.clone(),
+            dry_run,
+        };
+        Ok(client.retire_resources(request).await?.into_inner())
+    };
+    deed.by(request).await
 }
 
 fn retire_text(answer: &RetireResourcesResponse, done: &str) -> String {

@@ -12,7 +12,7 @@ use crate::{
         files, json,
         once::Order,
         output::{self, Output},
-        plan, problems, watch,
+        plan, problems, serving, watch,
     },
     daemon::{self, Sides},
     gitops::{Checkout, File, Observation, Revision},
@@ -20,7 +20,7 @@ use crate::{
     model::{facts::Cause, imageset::SetName, plan::Plan},
     output::Output as Folder,
     reconcile::{Applied, Feed, Handle, PlanView},
-    settings::{self, Settings, UpdateService},
+    settings::{Settings, UpdateService},
 };
 
 /// How long what is in flight may take to end after an interrupt.
@@ -252,16 +252,7 @@ fn stem(name: &str) -> &str {
 
 /// The settings that a file with nothing but the order's words would have.
 fn settings(order: &Order) -> Result<Settings, Failure> {
-    let text = format!("target: \"{}\"\n", order.target);
-    let (mut settings, _) = settings::parse("once", &text).map_err(|problems| {
-        Failure::usage(
-            problems
-                .into_iter()
-                .map(|p| p.message)
-                .collect::<Vec<_>>()
-                .join("; "),
-        )
-    })?;
+    let mut settings = serving::of_target("once", &order.target.to_string())?;
     settings.max_nested_paths = order.max_nested_paths;
     // Paths in image sets begin where the files are.
     let folder = order.config.first().and_then(|file| file.parent());

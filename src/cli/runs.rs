@@ -94,9 +94,7 @@ async fn list(image_set: String, page_size: u32, asking: Asking) -> Result<Exit,
 async fn show(id: String, asking: Asking) -> Result<Exit, Failure> {
     let mut client = asking.connection.connect().await?;
     let answer = client.get_run(GetRunRequest { id }).await?.into_inner();
-    asking.output.answer(&answer, |answer| {
-        answer.run.as_ref().map(watch::ended).unwrap_or_default()
-    })?;
+    asking.output.answer(&answer, watch::shown)?;
     Ok(Exit::Done)
 }
 

@@ -71,6 +71,16 @@ pub(super) fn read(file: &Path) -> Result<Settings, Failure> {
     }
 }
 
+/// The settings that a file would have which names a target and nothing else; what is wrong with that is the command line's fault.
+pub(super) fn of_target(verb: &str, target: &str) -> Result<Settings, Failure> {
+    let parsed = settings::parse(verb, &format!("target: \"{target}\"\n"));
+    let (settings, _) = parsed.map_err(|problems| {
+        let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
+        Failure::usage(messages.join("; "))
+    })?;
+    Ok(settings)
+}
+
 /// What the environment says counts for more than the file, as for oc-mirror: `UPDATE_URL_OVERRIDE`, `OCP_SIGNATURE_URL` and
 /// `OCP_SIGNATURE_VERIFICATION_PK`.
 fn with_environment(mut settings: Settings) -> Result<Settings, Failure> {

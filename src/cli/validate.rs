@@ -39,7 +39,7 @@ pub async fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         true => watched(&arguments.connection).await?,
         false => {
             let given = files::read(&arguments.paths)?;
-            answer(&given.into_iter().map(source).collect::<Vec<_>>())
+            answer(&given.into_iter().map(SourceFile::from).collect::<Vec<_>>())
         }
     };
     arguments.output.answer(&answer, answer_text)?;
@@ -54,14 +54,6 @@ async fn watched(connection: &Connection) -> Result<ValidateImageSetsResponse, F
     let mut client = connection.connect().await?;
     let request = ValidateImageSetsRequest::default();
     Ok(client.validate_image_sets(request).await?.into_inner())
-}
-
-fn source(file: files::Given) -> SourceFile {
-    SourceFile {
-        path: file.path.display().to_string(),
-        name: file.name,
-        bytes: file.bytes,
-    }
 }
 
 fn answer(sources: &[SourceFile]) -> ValidateImageSetsResponse {

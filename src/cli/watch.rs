@@ -17,8 +17,8 @@ use crate::{
         text,
     },
     grpc::v1::{
-        GetRunRequest, GetRunResponse, ImageFinished, ImageOutcome, Progress, Run, RunEvent,
-        RunState, run_event::Event,
+        ConditionStatus, GetRunRequest, GetRunResponse, GetStatusRequest, ImageFinished,
+        ImageOutcome, Progress, Run, RunEvent, RunState, run_event::Event,
     },
 };
 
@@ -230,13 +230,37 @@ pub async fn conclude(
     if goes_on {
         output::say(&goes_on_line(&run.id));
     }
-    match (goes_on, output) {
-        (true, Output::Text) => {}
-        _ => output.answer(&GetRunResponse { run: Some(run) }, |answer| {
-            answer.run.as_ref().map(ended).unwrap_or_default()
-        })?,
+    if !(goes_on && output == Output::Text) {
+        let documents_held = documents_held(client, &run.image_set).await;
+        let answer = GetRunResponse {
+            run: Some(run),
+            documents_held,
+        };
+        output.answer(&answer, shown)?;
     }
     Ok(exit)
+}
+
+/// Asks which documents of an image set wait, which a run does not tell; nothing where that fails too.
+async fn documents_held(client: &mut Client, image_set: &str) -> String {
+    let request = GetStatusRequest {
+        image_set: image_set.to_owned(),
+    };
+    let status = client.get_status(request).await;
+    let sets = status.map(|answer| answer.into_inner().image_sets);
+    let conditions = sets.into_iter().flatten().flat_map(|set| set.conditions);
+    let mut held =
+        conditions.filter(|c| c.r#type == "DocumentsHeld" && c.status() == ConditionStatus::True);
+    held.next().map(|c| c.message).unwrap_or_default()
+}
+
+/// Returns a run as text, and after it what waits of the documents.
+pub fn shown(answer: &GetRunResponse) -> String {
+    let run = answer.run.as_ref().map(ended).unwrap_or_default();
+    match answer.documents_held.as_str() {
+        "" => run,
+        held => format!("{run}  documents: {held}\n"),
+    }
 }
 
 /// Returns what a person needs to know who stops looking at a run.
@@ -377,7 +401,13 @@ pub fn detached(output: Output, run: Run) -> Result<Exit, Failure> {
             run.image_set,
             goes_on_line(&run.id)
         ))?,
-        Output::Json => output.answer(&GetRunResponse { run: Some(run) }, |_| String::new())?,
+        Output::Json => {
+            let answer = GetRunResponse {
+                run: Some(run),
+                ..GetRunResponse::default()
+            };
+            output.answer(&answer, |_| String::new())?;
+        }
     }
     Ok(Exit::Done)
 }

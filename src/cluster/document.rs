@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cluster::{
         Kind, Purpose, name,
+        objects::File,
         scope::{Scope, ScopeError},
         yaml,
     },
@@ -172,6 +173,15 @@ fn rule(at: &str, entry: &Value) -> Result<Rule, RuleError> {
         mirrors,
         policy: entry.mirror_source_policy,
     })
+}
+
+impl From<&Document> for File {
+    fn from(document: &Document) -> Self {
+        File {
+            name: document.file_name.clone(),
+            bytes: document.text.clone().into_bytes(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{Engine, Event, Reporter, blobs::Outcome};
 use crate::{
-    model::{image::Repository, manifest::Descriptor},
+    model::{image::Repository, manifest::Descriptor, sentence},
     registry::{self, Begun, Client, Trail, Upload},
 };
 
@@ -78,8 +78,18 @@ impl<'a> Transfer<'a> {
     /// Uploads from a kept file or from upstream.
     ///
     /// Where the repository may have the blob, the mount from itself asks for it and begins the upload if it is not there, in one
-    /// request; where it cannot, nothing has to be known before the bytes are asked for.
+    /// request; where it cannot, nothing has to be known before the bytes are asked for. Where the bytes of a nearer mirror are wrong,
+    /// all begins anew with the next place.
     pub(super) async fn download(&self, ground: Ground) -> Result<Outcome, registry::Error> {
+        let mut ended = self.attempt(ground).await;
+        while let Err(registry::Error::Elsewhere(error)) = &ended {
+            tracing::warn!(error = %sentence(error), "the next place is asked for this blob");
+            ended = self.attempt(ground).await;
+        }
+        ended
+    }
+
+    async fn attempt(&self, ground: Ground) -> Result<Outcome, registry::Error> {
         let begun = match ground {
             Ground::Empty => return self.fill_empty().await,
             Ground::Unknown => self.begin(Some(self.target)).await?,
@@ -172,7 +182,9 @@ impl<'a> Transfer<'a> {
             mirror.cancel_upload(upload).await;
             // What was put together of two parts and is not taken may have been put together wrongly: the registry's word of how
             // much it has is stale at some.
-            if from == 0 || restarted || error.is_transient() || error.is_authentication() {
+            let is_final = error.is_transient() || error.is_authentication();
+            let elsewhere = matches!(error, registry::Error::Elsewhere(_));
+            if from == 0 || restarted || is_final || elsewhere {
                 return Err(error);
             }
             match self.begin(None).await? {

@@ -11,7 +11,7 @@ use crate::{
     grpc::{
         access::Caller,
         audit::Subject,
-        convert::{self, given, refusal, unfit},
+        convert::{self, given, refusal, required, unfit},
         guard,
         streams::{events, happenings, statuses},
         v1::{self, filter_catalog_response::Part, mirror_service_server::MirrorService},
@@ -125,7 +125,7 @@ impl MirrorService for Service {
         request: Request<v1::ListPlanStepsRequest>,
     ) -> Answer<v1::ListPlanStepsResponse> {
         let request = request.into_inner();
-        let plan = self.handle.plan_record(&request.plan_id)?;
+        let plan = self.handle.plan_record(&request.plan_id).await?;
         let steps = plan
             .plan
             .steps
@@ -188,6 +188,7 @@ impl MirrorService for Service {
         let run = self.handle.run(&request.into_inner().id)?;
         Ok(Response::new(v1::GetRunResponse {
             run: Some(convert::run(&run)),
+            documents_held: self.handle.documents_held(&run.set).unwrap_or_default(),
         }))
     }
 
@@ -337,12 +338,8 @@ impl MirrorService for Service {
         if request.dry_run {
             subject.note("dry run");
         }
-        let Some(set) = given(&request.image_set) else {
-            return Err(unfit(
-                "image_set",
-                "name the image set whose rules are to be retired",
-            ));
-        };
+        let what = "name the image set whose rules are to be retired";
+        let set = required("image_set", &request.image_set, what)?;
         let retired = self
             .handle
             .retire(set, &request.sources, request.dry_run)
@@ -360,12 +357,8 @@ impl MirrorService for Service {
         if request.dry_run {
             subject.note("dry run");
         }
-        let Some(set) = given(&request.image_set) else {
-            return Err(unfit(
-                "image_set",
-                "name the image set whose documents are to be written",
-            ));
-        };
+        let what = "name the image set whose documents are to be written";
+        let set = required("image_set", &request.image_set, what)?;
         let released = self.handle.publish(set, request.dry_run).await?;
         Ok(Response::new(convert::released(&released)))
     }
@@ -377,9 +370,8 @@ impl MirrorService for Service {
         let subject = Subject::of(request.extensions());
         let request = request.into_inner();
         subject.note("picture of a cluster");
-        let Some(name) = given(&request.name) else {
-            return Err(unfit("name", "name the cluster, as the settings do"));
-        };
+        let what = "name the cluster, as the settings do";
+        let name = required("name", &request.name, what)?;
         let files = convert::files(request.files)?;
         if files.is_empty() {
             return Err(unfit("files", "send what `oc get` printed"));

@@ -7,9 +7,14 @@ mod attached;
 
 mod blocked;
 
+/// What entries are called.
+pub mod naming;
+
 mod places;
 
 mod operators;
+
+mod unresolved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use blocked::Blocker;
 pub use places::{Claims, yield_to};
 use places::{Paths, refuse_crowded, settle_collisions};
+pub use unresolved::Unresolved;
 
 use crate::model::{
     accessory::Accessory,
@@ -101,39 +107,6 @@ impl Wanted {
     /// Returns the place in the mirror, by tag.
     pub fn target_reference(&self) -> Reference {
         self.target.tagged(self.tag.clone())
-    }
-}
-
-/// An entry of an image set that cannot be mirrored now.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Unresolved {
-    /// The entry: a channel, a release, an image.
-    pub subject: String,
-    /// One sentence: what is in the way, and what to do.
-    pub reason: String,
-    /// Whether it may pass by itself.
-    pub transient: bool,
-    /// What stands in the way.
-    #[serde(default)]
-    pub cause: Cause,
-}
-
-impl Unresolved {
-    /// Returns the entry that a failure stalls.
-    pub fn since(subject: impl Into<String>, failure: &Failure) -> Self {
-        Unresolved {
-            subject: subject.into(),
-            reason: failure.reason.clone(),
-            transient: failure.transient,
-            cause: failure.cause,
-        }
-    }
-
-    /// Whether something of a unit is in the way: the unit itself, or one of its images.
-    pub fn stalls(&self, unit: &str) -> bool {
-        self.subject
-            .strip_prefix(unit)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
     }
 }
 
@@ -304,7 +277,7 @@ impl Builder<'_> {
     }
 
     fn release(&mut self, release: &Release, platforms: &[Platform]) {
-        let unit = format!("release {} ({})", release.version, release.arch);
+        let unit = naming::release(&release.version, &release.arch);
         let entry = format!("channel {}", release.channel);
         let Some(digest) = release.image.digest.clone() else {
             let reason = format!(

@@ -10,7 +10,6 @@ use crate::{
         document::{Document, Rule},
         forecast::{self, Forecast},
         objects::{File, Form, Objects},
-        published::Published,
         render::render,
     },
     copy,
@@ -64,15 +63,11 @@ impl Handle {
     /// Takes the documents of another tool for published ones, and looks for its content in the mirror.
     pub async fn adopt(&self, order: AdoptOrder) -> Result<Adopted, Error> {
         let set = self.adopter(order.set.as_deref())?;
-        let files = order.files.into_iter().map(|file| File {
-            name: file.name,
-            bytes: file.content,
-        });
-        let used = Objects::read(&files.collect::<Vec<_>>());
+        let files: Vec<File> = order.files.into_iter().map(File::from).collect();
+        let used = Objects::read(&files);
         if let Some(first) = used.problems.iter().find(|p| p.severity == Severity::Error) {
             return Err(Error::Unfit(format!(
-                "{}:{}:{}: {}; `imagesetd cluster check` lists all problems of the documents",
-                first.file, first.line, first.column, first.message
+                "{first}; `imagesetd cluster check` lists all problems of the documents"
             )));
         }
         let rules: Vec<(Kind, Rule)> = used
@@ -197,17 +192,11 @@ impl Handle {
         let weighed = inner.weigh(set, &published, &rendering, Some(set)).await?;
         rendering.keep(weighed.documents);
         let changes = documents::document_changes(set, &published, &rendering);
-        let files: Vec<File> = rendering
-            .documents
-            .iter()
-            .map(|document| File {
-                name: document.file_name.clone(),
-                bytes: document.text.clone().into_bytes(),
-            })
-            .collect();
+        let files: Vec<File> = rendering.documents.iter().map(File::from).collect();
         // The cluster may have ours already, beside the other tool's.
         let mut before = used.clone();
-        let ours = Objects::read(&texts(&published));
+        let ours: Vec<File> = published.documents.iter().map(File::from).collect();
+        let ours = Objects::read(&ours);
         before.sets.extend(ours.sets);
         let forecast = forecast::of_objects(&before, &Objects::read(&files), None);
         if !dry_run {
@@ -345,12 +334,4 @@ fn purpose(rule: &Rule) -> Purpose {
         true => Purpose::Release,
         false => Purpose::Additional,
     }
-}
-
-fn texts(published: &Published) -> Vec<File> {
-    let file = |document: &Document| File {
-        name: document.file_name.clone(),
-        bytes: document.text.clone().into_bytes(),
-    };
-    published.documents.iter().map(file).collect()
 }

@@ -6,7 +6,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::ImageFinished;
 use crate::{
-    cluster::{Object, document::Document, pull::Resolution},
+    cluster::{Object, document::Document, objects::File, pull::Resolution},
     model::{
         image::Reference,
         imageset::{FoundSet, Problem, SetName, Severity},
@@ -24,6 +24,15 @@ pub struct InlineFile {
     pub name: String,
     /// What it holds.
     pub content: Vec<u8>,
+}
+
+impl From<InlineFile> for File {
+    fn from(file: InlineFile) -> Self {
+        File {
+            name: file.name,
+            bytes: file.content,
+        }
+    }
 }
 
 /// A plan and what applying it now would mean.

@@ -153,7 +153,7 @@ impl Reader {
                 reopened(read.into_file())
             }
             Origin::Layout(folder) => {
-                let layout = Layout::open(folder)?;
+                let layout = Layout::read(folder.clone()).await?;
                 let digest = layout.top().digest.clone();
                 let top = layout.top().clone();
                 self.of(
@@ -167,8 +167,7 @@ impl Reader {
             }
             Origin::Image(reference) => {
                 let (digest, manifest) = self.look_up(reference).await?;
-                let place =
-                    Place::Registry(&self.source, self.keeper.as_ref(), &reference.repository);
+                let place = self.place(&reference.repository);
                 self.of(origin, &place, &digest, manifest.as_ref(), platforms)
                     .await
             }

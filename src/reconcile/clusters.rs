@@ -36,17 +36,10 @@ impl Handle {
                 file.display()
             )));
         }
-        let files: Vec<File> = files
-            .into_iter()
-            .map(|file| File {
-                name: file.name,
-                bytes: file.content,
-            })
-            .collect();
+        let files: Vec<File> = files.into_iter().map(File::from).collect();
         let kept = snapshot::keep(&files).map_err(|problems| {
             let errors = problems.iter().filter(|p| p.severity == Severity::Error);
-            let told = errors.map(|p| format!("{}:{}:{}: {}", p.file, p.line, p.column, p.message));
-            let told: Vec<String> = told.take(5).collect();
+            let told: Vec<String> = errors.take(5).map(ToString::to_string).collect();
             Error::Unfit(format!("the picture cannot be read: {}", told.join("; ")))
         })?;
         let objects = kept.objects;
@@ -159,12 +152,8 @@ fn understood(path: &Path, files: &[File]) -> Result<Objects, String> {
     match error {
         None => Ok(objects),
         Some(first) => Err(format!(
-            "its picture {} has a mistake: {}:{}:{}: {}",
-            path.display(),
-            first.file,
-            first.line,
-            first.column,
-            first.message
+            "its picture {} has a mistake: {first}",
+            path.display()
         )),
     }
 }

@@ -9,10 +9,11 @@ use super::{
     Error, Inner,
     state::{Resolved, SetState},
     told::Told,
+    units::{lacking, signed, units, was_landed},
 };
 use crate::{
     cluster::{
-        self, Object, Purpose, Served, Unit, Warning,
+        self, Object, Unit, Warning,
         document::Document,
         hold::Held,
         impact::{self, Effect},
@@ -25,7 +26,7 @@ use crate::{
     model::{
         desired::{Desired, Kind, Wanted},
         facts::Facts,
-        image::{Digest, Reference},
+        image::Digest,
         imageset::SetName,
         plan,
         policy::{MirrorSourcePolicy, SourcePolicy},
@@ -46,118 +47,6 @@ pub(super) struct Change {
     pub(super) clusters: Vec<ClusterImpact>,
     /// Of what would be changed, what waits.
     pub(super) held: Vec<Held>,
-}
-
-/// Groups wanted images into what lands together, and says of each whether it has landed.
-pub(super) fn units(
-    set: &SetName,
-    wanted: &[Wanted],
-    landed: impl Fn(&Wanted) -> bool,
-) -> Vec<Unit> {
-    let mut units: BTreeMap<&str, Unit> = BTreeMap::new();
-    for image in wanted {
-        let purpose = match image.kind {
-            Kind::Release | Kind::ReleaseComponent => Purpose::Release,
-            Kind::Additional => Purpose::Additional,
-            Kind::Bundle => Purpose::Operators,
-            // Clusters name it by its place in the mirror.
-            Kind::Catalog | Kind::FilteredCatalog => continue,
-        };
-        let unit = units.entry(&image.unit).or_insert_with(|| Unit {
-            set: set.clone(),
-            purpose,
-            landed: true,
-            images: vec![],
-        });
-        unit.landed &= landed(image);
-        let served = serve(image);
-        // A release has two hundred images in two repositories: one line for each of these is enough.
-        if !unit.images.contains(&served) {
-            unit.images.push(served);
-        }
-    }
-    units.into_values().collect()
-}
-
-/// What is asked for and cannot be had now: no rule of ours may keep nodes from its source.
-pub(super) fn lacking(set: &SetName, desired: &Desired) -> Vec<Unit> {
-    let mut units = Vec::new();
-    let mut releases = BTreeMap::new();
-    for unresolved in &desired.unresolved {
-        match unresolved.subject.parse::<Reference>() {
-            Ok(Reference { repository, .. }) => units.push(Unit {
-                set: set.clone(),
-                purpose: Purpose::Additional,
-                landed: false,
-                images: vec![Served {
-                    source: repository.clone(),
-                    by_digest: true,
-                    by_tag: None,
-                    target: repository,
-                }],
-            }),
-            Err(_) if unresolved.subject.starts_with("catalog ") => {
-                let of_catalog = desired
-                    .images
-                    .iter()
-                    .filter(|w| w.kind == Kind::Bundle && unresolved.subject.starts_with(&w.entry));
-                let images: BTreeMap<_, _> = of_catalog
-                    .map(|w| ((w.source.clone(), w.target.clone()), serve(w)))
-                    .collect();
-                units.push(Unit {
-                    set: set.clone(),
-                    purpose: Purpose::Operators,
-                    landed: false,
-                    images: images.into_values().collect(),
-                });
-            }
-            Err(_) => {
-                let of_releases = desired.images.iter().filter(|w| w.kind.is_of_release());
-                releases
-                    .extend(of_releases.map(|w| ((w.source.clone(), w.target.clone()), serve(w))));
-            }
-        }
-    }
-    if !releases.is_empty() {
-        let images = releases.into_values().collect();
-        units.push(Unit {
-            set: set.clone(),
-            purpose: Purpose::Release,
-            landed: false,
-            images,
-        });
-    }
-    units
-}
-
-/// The signatures of the releases that have landed with everything they name.
-pub(super) fn signed(desired: &Desired, landed: impl Fn(&Wanted) -> bool) -> Signed {
-    let lacking = desired.images.iter().filter(|image| !landed(image));
-    let lacking: BTreeSet<&str> = lacking.map(|image| image.unit.as_str()).collect();
-    let releases = desired.images.iter().filter(|w| w.kind == Kind::Release);
-    releases
-        .filter(|release| !lacking.contains(release.unit.as_str()))
-        .filter_map(|release| {
-            let messages = desired.signatures.get(&release.digest)?;
-            Some((release.digest.clone(), messages.clone()))
-        })
-        .collect()
-}
-
-/// How clusters pull an image: releases by digest, single images by the kind of reference they were asked for.
-fn serve(image: &Wanted) -> Served {
-    let by_tag = match image.kind {
-        Kind::Additional | Kind::Bundle => {
-            image.asked_tag.clone().map(|tag| (tag, image.tag.clone()))
-        }
-        _ => None,
-    };
-    Served {
-        source: image.source.clone(),
-        by_digest: by_tag.is_none(),
-        by_tag,
-        target: image.target.clone(),
-    }
 }
 
 impl Inner {
@@ -184,33 +73,38 @@ impl Inner {
         set: &SetName,
         resolved: Option<&Resolved>,
     ) -> Result<(), Error> {
-        if let Some(resolved) = resolved {
-            self.publish_as(set, resolved, None, false).await?;
+        if let Some(Resolved { desired, facts, .. }) = resolved {
+            self.publish_as(set, desired, Some(facts), None, false)
+                .await?;
         }
         Ok(())
     }
 
-    /// Writes the documents for what has landed of an image set, but for those that wait; none of `free` does. With `dry_run` only
-    /// says what that changes.
+    /// Writes the documents for what has landed of an image set, but for those that wait; none of `free` does. Without `facts` what
+    /// it stands for is remembered only. With `dry_run` only says what that changes.
     pub(super) async fn publish_as(
         &self,
         set: &SetName,
-        resolved: &Resolved,
+        desired: &Desired,
+        facts: Option<&Facts>,
         free: Option<&SetName>,
         dry_run: bool,
     ) -> Result<Change, Error> {
         self.all_known().await;
-        let manners = self.manners(set, &resolved.desired).await;
+        let manners = self.manners(set, desired).await;
         let _one_at_a_time = self.publishing.lock().await;
         let published = self.published().await?;
         let (units, told) = {
             let mirrored = self.mirrored();
-            let landed = |image: &Wanted| plan::holds(&mirrored, image, &resolved.facts);
-            let mut units = units(set, &resolved.desired.images, landed);
-            units.extend(lacking(set, &resolved.desired));
+            let landed = |image: &Wanted| match facts {
+                Some(facts) => plan::holds(&mirrored, image, facts),
+                None => was_landed(&mirrored, image, &Facts::default()),
+            };
+            let mut units = units(set, &desired.images, landed);
+            units.extend(lacking(set, desired));
             let told = Told {
-                signed: signed(&resolved.desired, landed),
-                catalogs: manners.catalogs(set, &resolved.desired.images, landed),
+                signed: signed(desired, landed),
+                catalogs: manners.catalogs(set, &desired.images, landed),
                 warnings: manners.warnings.clone(),
             };
             (units, told)
@@ -401,14 +295,11 @@ impl Inner {
         let mut all = Vec::new();
         for (name, set) in others {
             let facts = set.resolution().map_or(&nothing, |r| &r.facts);
-            let held = |image: &Wanted| {
-                plan::holds(&mirrored, image, facts)
-                    || (!image.platforms.is_empty()
-                        && mirrored.tag(&image.target, &image.tag) == Some(&image.digest))
-            };
-            all.extend(units(name, &set.record.wanted, held));
+            let before = |image: &Wanted| was_landed(&mirrored, image, facts);
+            all.extend(units(name, &set.record.wanted, before));
             if let Some(resolved) = set.resolution().filter(|_| set.is_usable()) {
-                let wanted = units(name, &resolved.desired.images, held);
+                let now = |image: &Wanted| plan::holds(&mirrored, image, facts);
+                let wanted = units(name, &resolved.desired.images, now);
                 all.extend(wanted.into_iter().filter(|unit| !unit.landed));
                 all.extend(lacking(name, &resolved.desired));
             }

@@ -42,17 +42,8 @@ impl Handle {
         trust_bundle: &str,
     ) -> Result<Written, Error> {
         let version = version.map(str::parse).transpose().map_err(Error::Unfit)?;
-        let files: Vec<File> = self
-            .inner
-            .published()
-            .await?
-            .documents
-            .into_iter()
-            .map(|document| File {
-                name: document.file_name,
-                bytes: document.text.into_bytes(),
-            })
-            .collect();
+        let published = self.inner.published().await?;
+        let files: Vec<File> = published.documents.iter().map(File::from).collect();
         let (sources, mut notes) =
             install_config::sources(&Objects::read(&files)).map_err(|r| rules_refused(&r))?;
         if sources.is_empty() {

@@ -19,7 +19,6 @@ use crate::{
     },
     model::{
         desired::Desired,
-        facts::Facts,
         imageset::SetName,
         policy::HoldDocuments,
         record::{ClusterImpact, HeldDocument},
@@ -59,6 +58,12 @@ impl Handle {
             impact: change.impact,
             clusters: change.clusters,
         })
+    }
+
+    /// Which documents of an image set wait now, why, and until when or for what; nothing where none does.
+    pub fn documents_held(&self, set: &SetName) -> Option<String> {
+        let waiting = |state: &SetState| state.waiting.as_ref().map(|w| w.message.clone());
+        self.inner.peek(set, waiting)
     }
 
     /// Lets go the documents whose window has opened.
@@ -134,17 +139,21 @@ impl Inner {
         free: Option<&SetName>,
         dry_run: bool,
     ) -> Result<Change, Error> {
-        let known = self.peek(set, |state| {
-            let applied = |r: &std::sync::Arc<Resolved>| {
+        let (resolved, remembered) = self.peek(set, |state| {
+            let applied = |r: &&std::sync::Arc<Resolved>| {
                 state.record.applied_document.as_ref() == Some(&r.document)
             };
-            match state.resolution().cloned().filter(|r| applied(r)) {
-                Some(resolved) => resolved,
-                // Not resolved since the start, or something else by now that nobody applied.
-                None => remembered(state).into(),
-            }
+            (
+                state.resolution().filter(applied).cloned(),
+                remembered(state),
+            )
         });
-        self.publish_as(set, &known, free, dry_run).await
+        let (desired, facts) = match &resolved {
+            Some(resolved) => (&resolved.desired, Some(&resolved.facts)),
+            // Not resolved since the start, or something else by now that nobody applied.
+            None => (&remembered, None),
+        };
+        self.publish_as(set, desired, facts, free, dry_run).await
     }
 
     /// Remembers which documents wait after those of `set` were seen to. What else is found to wait is remembered too, but that of
@@ -197,15 +206,11 @@ impl Inner {
 }
 
 /// What an image set stood for when it was applied last.
-fn remembered(state: &SetState) -> Resolved {
-    Resolved {
-        document: state.record.applied_document.clone().unwrap_or_default(),
-        desired: Desired {
-            images: state.record.wanted.clone(),
-            templates: state.record.templates.clone(),
-            ..Desired::default()
-        },
-        facts: Facts::default(),
+fn remembered(state: &SetState) -> Desired {
+    Desired {
+        images: state.record.wanted.clone(),
+        templates: state.record.templates.clone(),
+        ..Desired::default()
     }
 }
 

@@ -80,15 +80,23 @@ impl Handle {
     /// Returns a plan as it was made, without asking what it is good for now.
     ///
     /// Who reads its steps page by page asks for it as often: the last one is at hand.
-    pub fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
+    pub async fn plan_record(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
+        let (handle, id) = (self.clone(), id.to_owned());
+        tokio::task::spawn_blocking(move || handle.recall_plan(&id)).await?
+    }
+
+    fn recall_plan(&self, id: &str) -> Result<Arc<PlanRecord>, Error> {
         let one = self.find_plan_id(id)?;
-        let last = self.inner.last_read.lock();
-        let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        if let Some(record) = last.as_ref().filter(|record| record.plan.id == one) {
-            return Ok(record.clone());
+        let last = || {
+            let last = self.inner.last_read.lock();
+            last.unwrap_or_else(PoisonError::into_inner)
+        };
+        let known = last().clone().filter(|record| record.plan.id == one);
+        if let Some(record) = known {
+            return Ok(record);
         }
         let record = self.read_plan(&one)?;
-        *last = Some(record.clone());
+        *last() = Some(record.clone());
         Ok(record)
     }
 

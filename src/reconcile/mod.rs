@@ -55,6 +55,8 @@ mod tidy;
 
 mod told;
 
+mod units;
+
 mod updates;
 mod verification;
 

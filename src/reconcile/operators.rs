@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use futures_util::{StreamExt, stream};
+
 use super::{
     Error, Inner,
     catalogs::{Opened, Origin, Reader},
@@ -31,6 +33,9 @@ use crate::{
 
 /// The most images of a catalog. The largest real ones name some fifty thousand.
 const MOST_IMAGES: usize = 500_000;
+
+/// How many catalogs are read at once. Each takes a thread for unpacking and some hundred MB on disk until it is packed.
+const AT_ONCE: usize = 4;
 
 /// A catalog that was opened, and what is needed to build a filtered one.
 struct Ready {
@@ -75,16 +80,15 @@ impl Inner {
             let answer = known.into_iter().map(Ok).collect();
             return Ok(Fact::Catalogs(wish.key, Arc::new(answer)));
         }
-        let mut opened = Vec::with_capacity(wish.catalogs.len());
-        let mut failures: Vec<Option<Failure>> = Vec::with_capacity(wish.catalogs.len());
-        for wished in &wish.catalogs {
-            let (ready, failure) = match self.ready(wished, registry).await {
+        let (opened, failures): (Vec<_>, Vec<_>) = self
+            .all_ready(&wish.catalogs, registry)
+            .await
+            .into_iter()
+            .map(|ready| match ready {
                 Ok(ready) => (ready, None),
                 Err(failure) => (None, Some(failure)),
-            };
-            opened.push(ready);
-            failures.push(failure);
-        }
+            })
+            .unzip();
         let kept = self.store.kept().clone();
         let operators = wish.catalogs.iter().map(|c| c.operator.clone()).collect();
         let made = tokio::task::spawn_blocking(move || make(operators, opened, &kept)).await?;
@@ -135,11 +139,43 @@ impl Inner {
     }
 
     /// Says what the image layout in a folder is now.
-    pub(super) async fn layout(&self, folder: String) -> Result<Fact, Error> {
-        let path = PathBuf::from(&folder);
-        let opened = tokio::task::spawn_blocking(move || Layout::open(&path)).await?;
+    pub(super) async fn layout(&self, folder: String) -> Fact {
+        let opened = Layout::read(PathBuf::from(&folder)).await;
         let digest = opened.map(|layout| layout.top().digest.clone());
-        Ok(Fact::Layout(folder, digest))
+        Fact::Layout(folder, digest)
+    }
+
+    /// Makes the catalogs of an image set ready, several at a time; in their order. What one digest names is read once: who comes
+    /// second finds it kept.
+    async fn all_ready(
+        &self,
+        catalogs: &[Wished],
+        registry: &Registry,
+    ) -> Vec<Result<Option<Ready>, Failure>> {
+        let mut alike: BTreeMap<Option<&Digest>, Vec<(usize, &Wished)>> = BTreeMap::new();
+        for (at, wished) in catalogs.iter().enumerate() {
+            let of_digest = alike.entry(wished.digest.as_ref()).or_default();
+            of_digest.push((at, wished));
+        }
+        let reading: Vec<_> = alike
+            .into_values()
+            .map(|of_digest| async move {
+                let mut ready = Vec::with_capacity(of_digest.len());
+                for (at, wished) in of_digest {
+                    ready.push((at, self.ready(wished, registry).await));
+                }
+                ready
+            })
+            .collect();
+        let read = stream::iter(reading).buffer_unordered(AT_ONCE);
+        let mut all: Vec<_> = read
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+        all.sort_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, ready)| ready).collect()
     }
 
     /// Opens a catalog whose digest is known, and reads what is needed of its images.
@@ -154,7 +190,7 @@ impl Inner {
                 reference.digest = Some(digest.clone());
                 None
             }
-            Origin::Layout(folder) => Some(Layout::open(folder)?),
+            Origin::Layout(folder) => Some(Layout::read(folder.clone()).await?),
             Origin::Folder(_) => None,
         };
         let place = match (&layout, &origin) {

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Error, Inner, attached, documents, holding, state::Resolved, told::Told};
+use super::{Error, Inner, attached, holding, state::Resolved, told::Told, units};
 use crate::{
     copy,
     model::{
@@ -58,7 +58,7 @@ impl Inner {
         let planning = self.peek(&name, |state| state.planning.clone());
         let _alone = planning.lock().await;
         let policy = self.settings.policy_for(&name);
-        let resolved = self.resolve(&origin, &policy, reading).await?;
+        let mut resolved = self.resolve(&origin, &policy, reading).await?;
         if reading != Reading::Pinned {
             self.survey(&resolved.desired).await?;
             self.survey_attached(&resolved.desired).await?;
@@ -70,10 +70,13 @@ impl Inner {
             .await?;
         let record = Arc::new(self.keep_plan(record).await?);
         if !origin.inline {
-            self.remember(&name, &record, resolved, reading);
+            // What the comparison had to know of sparse images tells later whether they have landed.
+            resolved.facts = facts;
+            keep_sparse(&mut resolved.facts, &resolved.desired);
+            let resolved = Arc::new(resolved);
+            self.remember(&name, &record, resolved.clone(), reading);
             if record.applied {
-                let resolved = self.peek(&name, |state| state.resolved.clone());
-                self.note_applied(&record, resolved.as_deref());
+                self.note_applied(&record, Some(&resolved));
             }
         }
         Ok(record)
@@ -131,7 +134,7 @@ impl Inner {
         origin: &Origin,
         policy: &Policy,
         reading: Reading,
-    ) -> Result<Arc<Resolved>, Error> {
+    ) -> Result<Resolved, Error> {
         let name = &origin.set.name;
         let document = plan::document_digest(&origin.set).to_string();
         let (last, pins) = self.peek(name, |state| {
@@ -149,24 +152,19 @@ impl Inner {
                     desired = Some(whole);
                     break;
                 }
-                Built::Missing(mut needs) => {
-                    let of_catalogs =
-                        |need: &Need| matches!(need, Need::Catalogs(_) | Need::Layout(_));
-                    for need in needs.extract_if(.., of_catalogs).collect::<Vec<_>>() {
+                Built::Missing(needs) => {
+                    let mut asked = Vec::new();
+                    for need in needs {
                         match need {
                             Need::Catalogs(wish) => facts.learn(self.filtered(wish, policy).await?),
-                            Need::Layout(folder) => facts.learn(self.layout(folder).await?),
-                            _ => {}
+                            Need::Layout(folder) => facts.learn(self.layout(folder).await),
+                            need => asked.push(Asked {
+                                last: last_named(&need, &last, &pins),
+                                ..Asked::from(need)
+                            }),
                         }
                     }
-                    let asked = needs.into_iter().map(|need| {
-                        let last = last_named(&need, &last, &pins);
-                        Asked {
-                            last,
-                            ..Asked::from(need)
-                        }
-                    });
-                    self.learn(asked.collect(), since, &mut facts).await?;
+                    self.learn(asked, since, &mut facts).await?;
                 }
             }
         }
@@ -178,11 +176,11 @@ impl Inner {
         let claims = self.claims(name, &desired.images);
         desired::yield_to(&mut desired, &claims);
         keep_sparse(&mut facts, &desired);
-        Ok(Arc::new(Resolved {
+        Ok(Resolved {
             document,
             desired,
             facts,
-        }))
+        })
     }
 
     /// Answers needs: from the store where a digest names them, else from upstream. What belongs to images may change, and counts
@@ -354,8 +352,8 @@ impl Inner {
         let lands = |wanted: &Wanted| {
             !stalled(&wanted.unit) || plan::holds(&self.mirrored(), wanted, facts)
         };
-        let mut units = documents::units(&origin.set.name, &resolved.desired.images, lands);
-        units.extend(documents::lacking(&origin.set.name, &resolved.desired));
+        let mut units = units::units(&origin.set.name, &resolved.desired.images, lands);
+        units.extend(units::lacking(&origin.set.name, &resolved.desired));
         // A catalog goes on without a package of it that stalls.
         let whole = |wanted: &Wanted| {
             !plan.unresolved.iter().any(|u| u.subject == wanted.unit)
@@ -363,7 +361,7 @@ impl Inner {
         };
         let manners = self.manners(&origin.set.name, &resolved.desired).await;
         let told = Told {
-            signed: documents::signed(&resolved.desired, lands),
+            signed: units::signed(&resolved.desired, lands),
             catalogs: manners.catalogs(&origin.set.name, &resolved.desired.images, whole),
             warnings: manners.warnings.clone(),
         };

@@ -502,10 +502,7 @@ pub(super) fn invalid(set: &SetName, problems: &[Problem]) -> Error {
         .filter(|p| p.severity == Severity::Error)
         .cloned()
         .collect();
-    let first = errors
-        .first()
-        .map(|p| format!("{}:{}:{}: {}", p.file, p.line, p.column, p.message))
-        .unwrap_or_default();
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
     Error::Invalid {
         set: set.clone(),
         first,

@@ -117,11 +117,7 @@ fn set_causes(name: &SetName, state: &SetState) -> Vec<Claim> {
         .collect();
     if let Some(first) = errors.first() {
         let more = counted(errors.len() - 1, "more problem");
-        let place = if first.line == 0 {
-            first.file.clone()
-        } else {
-            format!("{}:{}:{}", first.file, first.line, first.column)
-        };
+        let place = first.place();
         let path = if first.path.is_empty() {
             String::new()
         } else {

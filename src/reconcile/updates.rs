@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Error, Handle, ReleaseUpdate, state::SetState};
+use super::{Error, Handle, ReleaseUpdate, state::SetState, units};
 use crate::{
     cluster::Object,
     model::{
-        desired::{Kind, Wanted},
+        desired::{Kind, Wanted, naming},
         facts::Facts,
         image::Digest,
         imageset::SetName,
         mirrored::Mirrored,
-        plan,
     },
 };
 
@@ -38,7 +37,7 @@ fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
     let is_of_release = |w: &&Wanted| w.kind.is_of_release();
     let of_releases = || known.wants().iter().filter(is_of_release);
     let lacking: BTreeSet<&str> = of_releases()
-        .filter(|image| !plan::holds(mirrored, image, facts))
+        .filter(|image| !units::was_landed(mirrored, image, facts))
         .map(|image| image.unit.as_str())
         .collect();
     let payloads = of_releases().filter(|w| w.kind == Kind::Release);
@@ -46,21 +45,14 @@ fn landed<'a>(known: &'a SetState, mirrored: &Mirrored) -> Vec<&'a Wanted> {
         .filter(|w| !lacking.contains(w.unit.as_str()))
         .collect();
     whole.sort_by_key(|payload| {
-        let (version, arch) = version_of(&payload.unit);
+        let (version, arch) = naming::version_of(&payload.unit);
         (version.parse::<semver::Version>().ok(), arch.to_owned())
     });
     whole
 }
 
-/// Splits `release 4.13.0 (amd64)`.
-fn version_of(unit: &str) -> (&str, &str) {
-    let text = unit.strip_prefix("release ").unwrap_or(unit);
-    let (version, arch) = text.split_once(" (").unwrap_or((text, ""));
-    (version, arch.trim_end_matches(')'))
-}
-
 fn update(set: &SetName, payload: &Wanted, objects: &[Object]) -> ReleaseUpdate {
-    let (version, architecture) = version_of(&payload.unit);
+    let (version, architecture) = naming::version_of(&payload.unit);
     ReleaseUpdate {
         set: set.clone(),
         version: version.to_owned(),
@@ -84,19 +76,6 @@ fn signatures(objects: &[Object], payload: &Digest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_unit_says_version_and_architecture() {
-        assert_eq!(version_of("release 4.13.0 (amd64)"), ("4.13.0", "amd64"));
-        assert_eq!(
-            version_of("release 4.16.0-rc.1 (multi)"),
-            ("4.16.0-rc.1", "multi")
-        );
-        assert_eq!(
-            version_of("registry.lan/release:1"),
-            ("registry.lan/release:1", "")
-        );
-    }
 
     #[test]
     fn signatures_are_found_by_the_digest_they_are_of() {

@@ -333,7 +333,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Believes the mirror of what it lost.
+    /// Stops believing that the mirror has what it was found to have lost.
     async fn drop_belief(&self, looked: &Looked) -> Result<(), Error> {
         let mendable = looked.lost.iter().filter(|lost| lost.is_mendable());
         let mendable: Vec<Lost> = mendable.cloned().collect();

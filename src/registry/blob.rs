@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt, stream};
 use http::StatusCode;
 
 use crate::{
@@ -140,6 +140,14 @@ impl BlobStream {
         download.ask().await?;
         let pieces = Box::pin(stream::try_unfold(download, Download::next));
         Ok(BlobStream { pieces, trail })
+    }
+
+    /// The same stream, whose error becomes what is made of it.
+    pub(super) fn or_else(self, change: impl Fn(Error) -> Error + Send + 'static) -> Self {
+        BlobStream {
+            pieces: Box::pin(self.pieces.map_err(change)),
+            trail: self.trail,
+        }
     }
 
     /// Where this download has been, for reading from there again.

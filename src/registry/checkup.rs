@@ -83,9 +83,10 @@ impl Client {
     /// Says what is to be said of the registry's certificate; nothing where there is none to look at.
     async fn certificates(&self, repository: &Repository, now: i64) -> Vec<Answer> {
         let registry = repository.registry();
-        let options = self.options();
-        let access = options.access.get(registry);
-        let access = access.unwrap_or(&options.default_access);
+        let Ok(spoken_to) = self.host(registry) else {
+            return Vec::new();
+        };
+        let (options, access) = (self.options(), &spoken_to.access);
         if access.scheme == Scheme::Http {
             let message = format!("{registry} is spoken to in plain HTTP, as the settings say");
             let remedy = "anybody on the way can read the credentials and change what is pushed: better give it a certificate";
@@ -113,9 +114,14 @@ impl Client {
         let mut answers = handshake::judge(&chain, host, &authorities, now);
         if access.skip_tls_verify {
             // Nothing of it is in the way then.
+            let named = options.access.get(registry);
+            let says = match named.unwrap_or(&options.default_access).skip_tls_verify {
+                true => "`skip_tls_verify` says",
+                false => "`insecure = true` of registries.conf says",
+            };
             for answer in answers.iter_mut().filter(|a| a.outcome == Outcome::Bad) {
                 answer.outcome = Outcome::Warning;
-                answer.remedy += "; it is not looked at, as `skip_tls_verify` says";
+                answer.remedy += &format!("; it is not looked at, as {says}");
             }
         }
         answers

@@ -44,6 +44,8 @@ struct Inner {
     referrers: Knowledge,
     /// What registries have shown of themselves.
     habits: Mutex<BTreeMap<Registry, Habits>>,
+    /// Which blobs came wrong from where there are other places to ask.
+    spoilt: Mutex<BTreeSet<(Repository, Digest)>>,
 }
 
 /// What a registry does that not every one does.
@@ -114,6 +116,7 @@ impl Client {
             hosts: Mutex::default(),
             referrers: Knowledge::default(),
             habits: Mutex::default(),
+            spoilt: Mutex::default(),
         };
         Ok(Client {
             inner: Arc::new(inner),
@@ -234,7 +237,7 @@ impl Client {
 
     /// Whether a repository has a blob.
     pub async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        self.first(repository, Wanted::Blob, |host, at| async move {
+        self.first(repository, Wanted::Blob(digest), |host, at| async move {
             host.has_blob(&at, digest).await
         })
         .await
@@ -244,7 +247,8 @@ impl Client {
     ///
     /// The question is sent once, and once more with a new token where one has run out; what then breaks off in the middle is taken
     /// up again inside the stream. Other failures are the caller's to repeat, since only it can begin the other half of the copy
-    /// again.
+    /// again. Where wrong bytes came of one of several places, the error is [`Error::Elsewhere`], and the question has another answer
+    /// the next time.
     pub async fn blob(
         &self,
         repository: &Repository,
@@ -263,11 +267,23 @@ impl Client {
         offset: u64,
     ) -> Result<BlobStream, Error> {
         let offset = offset.min(blob.size);
-        self.first(repository, Wanted::Blob, |host, at| {
-            let trail = trail.clone();
-            async move { BlobStream::open(host, &at, blob, trail, offset).await }
-        })
-        .await
+        let wanted = Wanted::Blob(&blob.digest);
+        let (stream, at) = self
+            .first(repository, wanted, |host, at| {
+                let trail = trail.clone();
+                async move {
+                    let stream = BlobStream::open(host, &at, blob, trail, offset).await?;
+                    Ok((stream, at))
+                }
+            })
+            .await?;
+        // What goes on from another download may have its wrong bytes from there.
+        if offset > 0 {
+            return Ok(stream);
+        }
+        let (client, repository) = (self.clone(), repository.clone());
+        let digest = blob.digest.clone();
+        Ok(stream.or_else(move |error| client.spoilt(error, &repository, &at, &digest)))
     }
 
     /// Begins an upload; with `mount`, asks the registry to take the blob from a repository of its own.
@@ -505,6 +521,26 @@ impl Client {
     /// What is known of registries and referrers.
     pub(super) fn referrers_known(&self) -> &Knowledge {
         &self.inner.referrers
+    }
+
+    /// Notes that a blob came wrong from a place; whether that is news.
+    pub(super) fn spoil(&self, at: &Repository, digest: &Digest) -> bool {
+        let mut spoilt = self
+            .inner
+            .spoilt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        spoilt.insert((at.clone(), digest.clone()))
+    }
+
+    /// Whether a blob came wrong from a place before.
+    pub(super) fn has_spoilt(&self, at: &Repository, digest: &Digest) -> bool {
+        let spoilt = self
+            .inner
+            .spoilt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        !spoilt.is_empty() && spoilt.contains(&(at.clone(), digest.clone()))
     }
 
     fn habits(&self, registry: &Registry) -> Habits {

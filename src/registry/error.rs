@@ -217,6 +217,9 @@ pub enum Error {
         /// Those that answered, and do not have it.
         lacking: Vec<Repository>,
     },
+    /// One of several places has sent wrong bytes: the others are asked first from now on.
+    #[error("{0}")]
+    Elsewhere(Box<Error>),
     /// The connections cannot be prepared.
     #[error("preparing connections to {host}: {reason}")]
     Connections {
@@ -427,7 +430,10 @@ fn lacks(repositories: &[Repository]) -> String {
         return String::new();
     }
     let names: Vec<_> = repositories.iter().map(ToString::to_string).collect();
-    format!("; it is not in {}", names.join(", "))
+    format!(
+        "; it is not in {}, and that is the answer only where `blocked = true` says that the others are never reached from here",
+        names.join(", ")
+    )
 }
 
 fn encoded(encoding: &Option<String>) -> String {
@@ -480,6 +486,7 @@ impl Error {
                 let pushed = matches!(refused.task, Task::Upload(..) | Task::PushManifest { .. });
                 pushed && refused.has_code(&["DIGEST_INVALID"])
             }
+            Error::Elsewhere(error) => error.is_wrong_bytes(),
             _ => false,
         }
     }

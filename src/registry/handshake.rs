@@ -126,14 +126,16 @@ pub(super) fn judge(
             "give the registry an X.509 version 3 certificate",
         )];
     };
+    let seconds = u64::try_from(now).unwrap_or_default();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
     let is_own_authority = matches!(
-        verify(&certificate, rest, &[], UnixTime::now()),
+        verify(&certificate, rest, &[], now),
         Err(webpki::Error::CaUsedAsEndEntity)
     );
     vec![
         named(&certificate, host),
         timely(&certificate, rest, host, now),
-        used(&certificate, rest, host),
+        used(&certificate, rest, host, now),
         match is_own_authority {
             true => Answer::bad(
                 "certificate_chain",
@@ -142,7 +144,7 @@ pub(super) fn judge(
                 ),
                 "let that authority sign a certificate for the registry, and let the registry show that one",
             ),
-            false => vouched(&certificate, rest, host, authorities),
+            false => vouched(&certificate, rest, host, authorities, now),
         },
     ]
 }
@@ -173,9 +175,10 @@ fn timely(
     certificate: &EndEntityCert<'_>,
     rest: &[CertificateDer<'_>],
     host: &str,
-    now: i64,
+    now: UnixTime,
 ) -> Answer {
     let id = "certificate_expiry";
+    let now = now.as_secs() as i64;
     let at = |seconds: u64| {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         verify(certificate, rest, &[], time)
@@ -227,10 +230,15 @@ fn day(second: i64) -> String {
     )
 }
 
-fn used(certificate: &EndEntityCert<'_>, rest: &[CertificateDer<'_>], host: &str) -> Answer {
+fn used(
+    certificate: &EndEntityCert<'_>,
+    rest: &[CertificateDer<'_>],
+    host: &str,
+    now: UnixTime,
+) -> Answer {
     let id = "certificate_usage";
     // Looked at while it is valid, whenever that is.
-    let valid = [UnixTime::now(), start(certificate, rest)];
+    let valid = [now, start(certificate, rest, now)];
     let refused = valid.into_iter().all(|time| {
         matches!(
             verify(certificate, rest, &[], time),
@@ -253,7 +261,7 @@ fn used(certificate: &EndEntityCert<'_>, rest: &[CertificateDer<'_>], host: &str
 }
 
 /// A moment at which the certificate is valid.
-fn start(certificate: &EndEntityCert<'_>, rest: &[CertificateDer<'_>]) -> UnixTime {
+fn start(certificate: &EndEntityCert<'_>, rest: &[CertificateDer<'_>], now: UnixTime) -> UnixTime {
     match verify(
         certificate,
         rest,
@@ -261,7 +269,7 @@ fn start(certificate: &EndEntityCert<'_>, rest: &[CertificateDer<'_>]) -> UnixTi
         UnixTime::since_unix_epoch(Duration::ZERO),
     ) {
         Err(webpki::Error::CertNotValidYet { not_before, .. }) => not_before,
-        _ => UnixTime::now(),
+        _ => now,
     }
 }
 
@@ -270,20 +278,17 @@ fn vouched(
     rest: &[CertificateDer<'_>],
     host: &str,
     authorities: &Authorities<'_>,
+    now: UnixTime,
 ) -> Answer {
     let id = "certificate_chain";
-    // That it has ended, or begins later, is said elsewhere.
-    let now = UnixTime::now();
     let trusts = |roots: &[CertificateDer<'static>]| {
         let anchors: Vec<TrustAnchor<'_>> = roots
             .iter()
             .filter_map(|root| anchor_from_trusted_cert(root).ok())
             .collect();
-        [now, start(certificate, rest)]
-            .into_iter()
-            // What it may be used for is said elsewhere, too.
-            .map(|time| verify_for(certificate, rest, &anchors, time, AnyUse))
-            .find_or_last()
+        // What it may be used for is said elsewhere, and that it has ended or begins later.
+        let at = |time| verify_for(certificate, rest, &anchors, time, AnyUse);
+        at(now).or_else(|_| at(start(certificate, rest, now)))
     };
     let (configured, system) = (trusts(authorities.configured), trusts(authorities.system));
     let shown = match rest.len() {
@@ -331,27 +336,6 @@ fn vouched(
                  certs.d; where an authority between is missing, let the registry show it too",
             )
         }
-    }
-}
-
-trait FindOrLast<T, E> {
-    /// The first success, else the last failure.
-    fn find_or_last(self) -> Result<T, E>;
-}
-
-impl<T, I> FindOrLast<T, webpki::Error> for I
-where
-    I: Iterator<Item = Result<T, webpki::Error>>,
-{
-    fn find_or_last(self) -> Result<T, webpki::Error> {
-        let mut last = Err(webpki::Error::UnknownIssuer);
-        for result in self {
-            match result {
-                Ok(value) => return Ok(value),
-                failed => last = failed,
-            }
-        }
-        last
     }
 }
 

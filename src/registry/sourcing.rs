@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    model::image::{Registry, Repository},
+    model::image::{Digest, Registry, Repository},
     registry::{
         client::Client,
         connection::Access,
@@ -55,7 +55,7 @@ pub(super) enum Wanted<'a> {
     /// A manifest.
     Named(&'a Selector),
     /// A blob, of whatever image.
-    Blob,
+    Blob(&'a Digest),
     /// Its list of tags.
     Tags,
 }
@@ -81,7 +81,7 @@ impl Answered for bool {
 
 impl Answered for crate::model::manifest::Manifest {}
 
-impl Answered for crate::registry::blob::BlobStream {}
+impl Answered for (crate::registry::blob::BlobStream, Repository) {}
 
 fn says_nothing<T: Answered>(answer: &Result<T, Error>) -> bool {
     match answer {
@@ -124,14 +124,18 @@ impl Client {
         }
         let (name, by_digest) = match wanted {
             Wanted::Named(name) => (Some(name), matches!(name, Selector::Digest(_))),
-            Wanted::Blob => (None, true),
+            Wanted::Blob(_) => (None, true),
             Wanted::Tags => (None, false),
         };
         let sources = rules.sources(repository, name, by_digest)?;
         let mut trial = Trial::new(repository, &sources);
         let open = |place: &Source| place.primary && place.blocked.is_none();
         let replaceable = sources.places.iter().any(open);
-        for place in &sources.places {
+        let mut places: Vec<&Source> = sources.places.iter().collect();
+        if let Wanted::Blob(digest) = wanted {
+            places.sort_by_key(|place| self.has_spoilt(&place.repository, digest));
+        }
+        for place in places {
             if let Some((prefix, file)) = &place.blocked {
                 trial.failed(sources.blocked(prefix, file));
                 continue;
@@ -153,6 +157,28 @@ impl Client {
             }
         }
         trial.end()
+    }
+
+    /// Says of a blob's wrong bytes, which `at` has sent for `repository`, whether another place is worth asking. The first time it is,
+    /// and `at` is asked last for this blob from then on.
+    pub(super) fn spoilt(
+        &self,
+        error: Error,
+        repository: &Repository,
+        at: &Repository,
+        digest: &Digest,
+    ) -> Error {
+        if !error.is_wrong_bytes() || !self.has_others(repository, at) || !self.spoil(at, digest) {
+            return error;
+        }
+        Error::Elsewhere(Box::new(error))
+    }
+
+    fn has_others(&self, repository: &Repository, at: &Repository) -> bool {
+        let rules = self.options().registries_conf.current();
+        let sources = rules.sources(repository, None, true);
+        let other = |place: &Source| place.blocked.is_none() && place.repository != *at;
+        self.remaps && sources.is_ok_and(|sources| sources.places.iter().any(other))
     }
 }
 

@@ -85,9 +85,11 @@ impl Catalogs {
     ///
     /// The folder cannot be written.
     pub fn keep_answer(&self, wish: &Digest, answer: &[&Filtered]) -> Result<(), Error> {
-        let file = self.begin()?;
-        let written = serde_json::to_writer(io::BufWriter::new(&file), answer);
-        written.map_err(|error| self.failed(error.into()))?;
+        let mut file = io::BufWriter::new(self.begin()?);
+        serde_json::to_writer(&mut file, answer).map_err(|error| self.failed(error.into()))?;
+        // What is not written out before the end fails here; dropped, it would be lost without a word.
+        let file = file.into_inner();
+        let file = file.map_err(|error| self.failed(error.into_error()))?;
         let kept = file.persist(self.answer_path(wish));
         kept.map(drop).map_err(|error| self.failed(error.error))
     }

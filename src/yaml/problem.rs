@@ -1,5 +1,7 @@
 //! What is wrong with a person's file, and where.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How bad a problem of a file is.
@@ -29,4 +31,20 @@ pub struct Problem {
     pub message: String,
     /// What to do, one sentence; empty where the message says it all.
     pub hint: String,
+}
+
+impl Problem {
+    /// Returns where it is, `file:line:column`; the file alone where all of it is meant.
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => self.file.clone(),
+            line => format!("{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.message)
+    }
 }

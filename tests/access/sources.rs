@@ -106,6 +106,53 @@ fn mirror_that_lacks_something_or_is_away_only_means_that_the_next_is_asked() {
 }
 
 #[test]
+fn blob_that_a_mirror_has_wrong_is_read_from_the_next_place_and_all_else_is_not() {
+    let mut world = World::new(false);
+    let (up, _) = world.registries(&[]);
+    let (registry, near) = near(&mut world);
+    let blobs: Vec<_> = world.app.all_blobs().into_keys().cloned().collect();
+    for blob in &blobs {
+        let path = world.blob(&registry, blob);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let conf = conf(&world, MIRRORED);
+    let mut command = world.command(&["--remove-signatures", "--retry-times=0"]);
+    world.done(command.env("CONTAINERS_REGISTRIES_CONF", &conf));
+    let mut expected: Vec<String> = blobs
+        .iter()
+        .map(|blob| format!("GET /v2/team/app/blobs/{blob}"))
+        .collect();
+    let mut asked = up.lines();
+    expected.sort();
+    asked.sort();
+    assert_eq!(asked, expected);
+    for blob in &blobs {
+        let line = format!("GET /v2/near/team/app/blobs/{blob}");
+        assert_eq!(near.count(&line), 1, "{:?}", near.lines());
+    }
+}
+
+#[test]
+fn blob_that_is_wrong_in_all_places_fails_and_says_so() {
+    let mut world = World::new(false);
+    world.registries(&[]);
+    let (registry, _near) = near(&mut world);
+    let blob = world.app.all_blobs().into_keys().next().unwrap().clone();
+    for registry in [&registry, &world.upstream] {
+        let path = world.blob(registry, &blob);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let conf = conf(&world, MIRRORED);
+    let mut command = world.command(&["--remove-signatures", "--retry-times=0"]);
+    let ended = world.run(command.env("CONTAINERS_REGISTRIES_CONF", &conf));
+    ended.fails_with(&[&format!("sent bytes with another digest than {blob}")]);
+}
+
+#[test]
 fn places_that_were_tried_are_named() {
     let mut world = World::new(false);
     world.registries(&[]);

@@ -482,7 +482,7 @@ fn applied(site: &Site, id: &str) {
     let whole = &last["event"]["finished"];
     assert_eq!(
         tcp.call("GetRun", &json!({"id": id_of_run})),
-        json!({"run": whole})
+        json!({"run": whole, "documentsHeld": ""})
     );
     assert_eq!(
         socket.call("ListRuns", &json!({})),

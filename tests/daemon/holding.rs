@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     fixture::image::Image,
     site::{Site, condition, image_set, is},
+    support::registry::{Kind, Options, Registry, SPARSE_INDEXES},
 };
 
 /// An image as clusters name it by digest.
@@ -155,6 +156,57 @@ fn documents_that_drain_wait_for_a_person_and_content_does_not() {
     assert_eq!(again, "No document waits.\n");
     let unknown = site.cli(&["resources", "publish", "nobody", "--yes"]);
     assert_eq!(unknown.code, 3, "{unknown:?}");
+}
+
+#[test]
+fn images_in_part_are_told_of_from_what_is_known_and_from_memory_alike() {
+    let mut site = Site::with_mirror(Registry::start(
+        Kind::Distribution3,
+        Options {
+            configuration: SPARSE_INDEXES.to_owned(),
+            ..Options::default()
+        },
+    ));
+    let indexes = ["team/a", "other/b"].map(|name| {
+        let index = Image::simple_index(name, &["amd64", "arm64"]);
+        site.publish(name, "1", &index);
+        index
+    });
+    let some = "\n    platforms: [{os: linux, architecture: amd64}]";
+    let host = site.upstream.address().to_owned();
+    let by_digest = format!("{host}/team/a@{}{some}", indexes[0].digest());
+    let by_tag = format!("{}{some}", site.source("other/b"));
+    let images = [by_digest, by_tag];
+    let repo = site.repo();
+    repo.commit(&[("set.yaml", &image_set(&images))]);
+    site.start("apply: manual\nhold_documents: drains\n");
+    site.until_set("set", "planned", |set| is(set, "Waiting"));
+    let applied = site.json(&["apply", "set"]);
+    let file = "itms-set-additional.yaml";
+    let mirror = site.mirror.address().to_owned();
+    let held = format!(
+        "{file} waits: it drains nodes (`{host}/other` is new and has a tag rule, to `{mirror}/ocp/other`); `imagesetd resources publish set` writes it"
+    );
+    assert_eq!(applied["documents_held"], held);
+    let id = applied["run"]["id"].as_str().unwrap();
+    assert_eq!(site.json(&["runs", "show", id])["documents_held"], held);
+    let again = site.text(&["apply", "set"]);
+    assert!(
+        again.ends_with(&format!("\n  documents: {held}\n")),
+        "{again}"
+    );
+    let names = |site: &Site| site.documents().into_keys().collect::<Vec<_>>();
+    assert_eq!(names(&site), ["idms-set-additional.yaml"]);
+
+    // What is wanted by now was not applied: what was is known from memory alone.
+    let more = [&images[..], &site.publish_simple(&["third/c"])].concat();
+    repo.commit(&[("set.yaml", &image_set(&more))]);
+    site.until_set("set", "planned again", |set| is(set, "Waiting"));
+    let done = site.text(&["resources", "publish", "set", "--yes"]);
+    assert!(done.starts_with("1 document written\n"), "{done}");
+    assert_eq!(names(&site), ["idms-set-additional.yaml", file]);
+    let shown = site.json(&["runs", "show", id]);
+    assert_eq!(shown["documents_held"], "");
 }
 
 /// A cluster with a rule of its own for what happens when nodes' registries change.

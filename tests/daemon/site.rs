@@ -55,11 +55,16 @@ impl Answer {
 
 impl Site {
     pub(crate) fn new() -> Site {
+        Site::with_mirror(Registry::debian())
+    }
+
+    /// Makes a site with this mirror.
+    pub(crate) fn with_mirror(mirror: Registry) -> Site {
         let upstream = Registry::debian();
         Site {
             gate: Gate::before(upstream.address()),
             upstream,
-            mirror: Registry::debian(),
+            mirror,
             folder: tempfile::tempdir().unwrap(),
             daemon: None,
         }

@@ -661,6 +661,46 @@ fn an_image_that_has_the_tag_of_its_list_keeps_it() {
 }
 
 #[test]
+fn a_nearer_mirror_settles_what_signatures_there_are_only_where_upstream_is_never_to_be_asked() {
+    let mut site = Site::new();
+    let near = Registry::debian();
+    let release = site.release("4.16.1", 0, &FEW);
+    site.publish(&release.images());
+    crate::fixture::place::write_distribution_storage(&near.storage(), &release.images()).unwrap();
+    let (upstream, file) = (
+        site.upstream.address().to_owned(),
+        site.path("registries.conf"),
+    );
+    site.image_set(&format!(
+        "platform:\n  release: {upstream}/{PAYLOADS}:{}\n",
+        release.tag
+    ));
+    site.upstream.stop();
+    let ended = |blocked: bool| {
+        let rules = format!(
+            "[[registry]]\nlocation = \"{upstream}\"\ninsecure = true\nblocked = {blocked}\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+            near.address()
+        );
+        std::fs::write(&file, rules).unwrap();
+        let mut command = site.command(&["--retry-times=0"]);
+        command.env("CONTAINERS_REGISTRIES_CONF", &file);
+        crate::site::Ended::of(command.output().unwrap())
+    };
+    let stalled = ended(false);
+    assert_eq!(stalled.code, 6, "{stalled:#?}");
+    stalled.says(&[
+        "whether its payload has a signature in",
+        "that is the answer only where `blocked = true` says that the others are never reached from here",
+    ]);
+    let landed = ended(true);
+    assert_eq!(landed.code, 0, "{landed:#?}");
+    site.assert_mirrored(
+        &format!("openshift/release-images:{}", release.tag),
+        &release.payload,
+    );
+}
+
+#[test]
 fn a_nearer_mirror_that_has_only_the_image_hides_no_signature() {
     let site = Site::new();
     let near = Registry::debian();

@@ -1,13 +1,23 @@
 //! Operator catalogs beyond the usual way: on disk, in two image sets, told to clusters in the site's manner, looked at over the API.
 
-use std::{fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
     daemon::Daemon,
-    fixture::image::Flavor,
+    facade::Facade,
+    fixture::{image::Flavor, place::Placed},
     operators::{FOO, Upstream, bundles, catalog_image, unpacked},
     site::{Ended, PREFIX, Site, Updates, program},
     support::{catalog, skip, skopeo, tool},
@@ -340,4 +350,53 @@ fn clusters_look_at_a_tag_where_the_site_says_so() {
         document("cc-index-v1.yaml")["spec"]["source"]["image"],
         json!({"ref": image, "pollIntervalMinutes": 45})
     );
+}
+
+#[test]
+fn catalogs_are_read_at_once_and_keep_their_order() {
+    let upstream = Upstream::new();
+    let site = &upstream.site;
+    let documents = upstream.documents();
+    let (foo, bar): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| {
+        let of = document.get("package").unwrap_or(&document["name"]);
+        of == "foo"
+    });
+    let one = catalog_image(Flavor::Oci, "amd64", &foo);
+    let two = catalog_image(Flavor::Oci, "amd64", &bar);
+    site.publish(&[
+        Placed::tagged("team/one", "v1", &one),
+        Placed::tagged("team/two", "v1", &two),
+    ]);
+    // The bytes of neither come before those of both are asked for.
+    let alone = Arc::new(AtomicBool::new(false));
+    let was_alone = Arc::clone(&alone);
+    let (asked, news) = (Mutex::new(BTreeSet::new()), Condvar::new());
+    let door = Facade::before(site.upstream.address(), move |_, path| {
+        let name = ["one", "two"]
+            .into_iter()
+            .find(|name| path.contains(&format!("/team/{name}/blobs/")))?;
+        let mut names = asked.lock().unwrap();
+        names.insert(name);
+        news.notify_all();
+        let patience = Duration::from_secs(20);
+        let waited = news
+            .wait_timeout_while(names, patience, |names| names.len() < 2)
+            .unwrap();
+        was_alone.fetch_or(waited.1.timed_out(), Ordering::Relaxed);
+        None
+    });
+    let catalogs =
+        ["two", "one"].map(|name| format!("- catalog: {}/team/{name}:v1\n", door.address));
+    site.image_set(&format!("operators:\n{}", catalogs.concat()));
+    site.done(&["--remove-signatures"]);
+    assert!(
+        !alone.load(Ordering::Relaxed),
+        "one was read after the other"
+    );
+    for (name, package) in [("one", "foo"), ("two", "bar")] {
+        let folder = tempfile::tempdir().unwrap();
+        unpacked(site, &format!("team/{name}:v1"), folder.path());
+        let bundles = bundles(&folder.path().join("configs"));
+        assert_eq!(bundles, [format!("{package}.v2.0.0")]);
+    }
 }

@@ -204,6 +204,7 @@ impl MirrorService for Canned {
         }
         Ok(Response::new(v1::GetRunResponse {
             run: Some(run("endless", v1::RunState::Running)),
+            ..v1::GetRunResponse::default()
         }))
     }
 

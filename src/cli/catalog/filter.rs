@@ -8,18 +8,14 @@ use super::{Reaching, origin, unread};
 use crate::{
     cli::{
         failure::{Exit, Failure},
-        files, output, problems,
+        files, output,
         text::table,
     },
-    grpc::convert,
-    model::{
-        catalog::{
-            filter::Why,
-            pack::PackError,
-            render,
-            select::{Selected, SelectedPackage},
-        },
-        imageset::{self, ImageSet, Severity, SourceFile},
+    model::catalog::{
+        filter::Why,
+        pack::PackError,
+        render,
+        select::{Selected, SelectedPackage},
     },
     reconcile::{LookError, Looked},
 };
@@ -54,7 +50,7 @@ enum Form {
 
 /// Runs the verb.
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let sets = read_sets(&arguments.config)?;
+    let sets = files::image_sets(std::slice::from_ref(&arguments.config))?;
     let given = arguments.catalog.as_deref().map(origin).transpose()?;
     let all: usize = sets.iter().map(|set| set.operators.len()).sum();
     match (all, &given) {
@@ -96,28 +92,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
-}
-
-/// Reads the image sets of a file; any error in it ends it.
-fn read_sets(path: &PathBuf) -> Result<Vec<ImageSet>, Failure> {
-    let given = files::read(std::slice::from_ref(path))?;
-    let sources: Vec<SourceFile> = given
-        .into_iter()
-        .map(|file| SourceFile {
-            path: file.path.display().to_string(),
-            name: file.name,
-            bytes: file.bytes,
-        })
-        .collect();
-    let read = imageset::read(&sources);
-    if read.problems.iter().any(|p| p.severity == Severity::Error) {
-        let found: Vec<_> = read.problems.iter().map(convert::problem).collect();
-        output::say(problems::text(&found).trim_end());
-        let failure = Failure::precondition("IMAGE_SET_INVALID", "the image set file is not valid");
-        return Err(failure.with_problems(found));
-    }
-    let sets = read.image_sets.into_iter();
-    Ok(sets.filter_map(|found| found.image_set).collect())
 }
 
 fn stalled(selected: &Selected) -> impl Iterator<Item = (&String, &String)> {

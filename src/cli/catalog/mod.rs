@@ -7,13 +7,16 @@ mod list;
 use std::path::PathBuf;
 
 use crate::{
-    cli::failure::{Exit, Failure},
+    cli::{
+        failure::{Exit, Failure},
+        serving,
+    },
     daemon::{self, Sides},
     reconcile::{
         LookError,
         catalogs::{Origin, Reader},
     },
-    settings::{self, Settings},
+    settings::Settings,
 };
 
 /// Looks at operator catalogs.
@@ -63,11 +66,7 @@ impl Reaching {
 
     /// The settings that a file with nothing in it would have; nothing is mirrored anywhere.
     fn settings(&self) -> Result<Settings, Failure> {
-        let parsed = settings::parse("catalog", "target: \"localhost/nowhere\"\n");
-        let (mut settings, _) = parsed.map_err(|problems| {
-            let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
-            Failure::usage(messages.join("; "))
-        })?;
+        let mut settings = serving::of_target("catalog", "localhost/nowhere")?;
         settings.authfile.clone_from(&self.authfile);
         Ok(settings)
     }

@@ -7,7 +7,7 @@ use crate::{
         cluster::inputs,
         connect::Asking,
         failure::{Exit, Failure},
-        text,
+        files, text,
     },
     grpc::v1::{File, PutClusterSnapshotRequest, PutClusterSnapshotResponse},
 };
@@ -30,15 +30,11 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let files = inputs::documents(&arguments.paths)?;
-    let sent = files.into_iter().enumerate().map(|(number, file)| {
-        let content = String::from_utf8(file.bytes).map_err(|_| {
-            let message = format!("{} is not text in UTF-8", file.name);
-            Failure::precondition("FILE_UNREADABLE", message)
-        })?;
+    let documents = inputs::documents(&arguments.paths)?;
+    let sent = documents.into_iter().enumerate().map(|(number, file)| {
         Ok(File {
+            content: files::text(file.bytes, &file.name)?,
             name: name(number, &file.name),
-            content,
         })
     });
     let request = PutClusterSnapshotRequest {

@@ -18,7 +18,7 @@ use crate::{
         text::short,
     },
     grpc::v1::{
-        CreatePlanRequest, CreatePlanResponse, File, GetPlanRequest, ListPlanStepsRequest,
+        CreatePlanRequest, CreatePlanResponse, GetPlanRequest, ListPlanStepsRequest,
         ListPlansRequest, Plan, PlanStep,
     },
 };
@@ -102,7 +102,10 @@ async fn create(arguments: Create) -> Result<Exit, Failure> {
     let request = CreatePlanRequest {
         image_set: arguments.set.unwrap_or_default(),
         refresh: arguments.refresh,
-        files: given.into_iter().map(sent).collect::<Result<_, _>>()?,
+        files: given
+            .into_iter()
+            .map(files::Given::sent)
+            .collect::<Result<_, _>>()?,
     };
     let mut client = arguments.connection.connect().await?;
     let mut answer = client.create_plan(request).await?.into_inner();
@@ -126,19 +129,6 @@ fn exit_of(answer: &CreatePlanResponse) -> Exit {
         .iter()
         .map(|unplanned| Exit::of_unplanned(&unplanned.reason));
     exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done)
-}
-
-fn sent(file: files::Given) -> Result<File, Failure> {
-    let content = String::from_utf8(file.bytes).map_err(|_| {
-        Failure::precondition(
-            "FILE_UNREADABLE",
-            format!("{} is not text in UTF-8", file.path.display()),
-        )
-    })?;
-    Ok(File {
-        name: file.name,
-        content,
-    })
 }
 
 fn answer_text(answer: &CreatePlanResponse, ids: &[String]) -> String {

@@ -15,6 +15,11 @@ pub fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Returns a field that has to be there; `what` says what is expected.
+pub fn required<'a>(field: &str, text: &'a str, what: &str) -> Result<&'a str, Status> {
+    given(text).ok_or_else(|| unfit(field, what))
+}
+
 /// The most files that may be sent along, and their size together.
 const MOST_FILES: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;

@@ -27,7 +27,7 @@ mod verify;
 use jiff::Timestamp;
 
 pub use adopt::{adopt_order, adopted};
-pub use ask::{files, given, page};
+pub use ask::{files, given, page, required};
 pub use catalog::{filtered, listed};
 pub use event::{event, is_wanted};
 pub use explain::{explained, forecast};

@@ -472,14 +472,10 @@ impl Bounds {
 
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(version) = self.pinned() {
+            return write!(f, "of version {version}");
+        }
         match (&self.min, &self.max) {
-            _ if self.pinned().is_some() => {
-                write!(
-                    f,
-                    "of version {}",
-                    self.pinned().unwrap_or(&Version::new(0, 0, 0))
-                )
-            }
             (Some(min), Some(max)) => write!(f, "from {min} to {}", open(max)),
             (Some(min), None) => write!(f, "from {min} on"),
             (None, Some(max)) => write!(f, "up to {}", open(max)),

@@ -1,6 +1,6 @@
 //! Operator catalogs: what is kept of them, and the images of that.
 
-use super::{Builder, Kind, Root, Unresolved};
+use super::{Builder, Kind, Root, Unresolved, naming};
 use crate::model::{
     catalog::{
         changes::{self, Pulled},
@@ -18,7 +18,6 @@ impl Builder<'_> {
     /// Wants what is kept of the image set's catalogs.
     pub(super) fn operators(&mut self, set: &ImageSet) {
         let mut catalogs = Vec::new();
-        let before = self.needs.len();
         for operator in &set.operators {
             catalogs.push(Wished {
                 digest: self.catalog_digest(operator),
@@ -26,7 +25,7 @@ impl Builder<'_> {
             });
         }
         let none = catalogs.iter().all(|wished| wished.digest.is_none());
-        if self.needs.len() > before || none {
+        if none || !set.operators.iter().all(|o| self.is_answered(o)) {
             return;
         }
         let wish = Wish::new(catalogs);
@@ -44,6 +43,17 @@ impl Builder<'_> {
                 (_, None) => {}
             }
         }
+    }
+
+    /// Whether it is known what a catalog is now, or why that cannot be known.
+    fn is_answered(&self, operator: &Operator) -> bool {
+        if let Some(folder) = layout(operator) {
+            return self.facts.layouts.contains_key(folder);
+        }
+        let reference = operator.catalog.parse::<Reference>();
+        reference.map_or(true, |reference| {
+            reference.digest.is_some() || self.facts.tags.contains_key(&reference)
+        })
     }
 
     /// What a catalog is now.
@@ -251,12 +261,15 @@ fn source(operator: &Operator) -> Result<Reference, String> {
 
 /// What a catalog is called in plans.
 fn subject(operator: &Operator) -> String {
-    format!("catalog {}", operator.catalog)
+    naming::catalog(&operator.catalog)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::Arc,
+    };
 
     use super::*;
     use crate::model::{
@@ -264,7 +277,10 @@ mod tests {
             select::{Selected, SelectedBundle, Unsatisfied},
             wish::{Built, BundleImage},
         },
-        desired::{Desired, build, tests::policy},
+        desired::{
+            Desired, build,
+            tests::{image, policy},
+        },
         facts::{self, Fact, Facts, Failure},
     };
 
@@ -391,6 +407,20 @@ mod tests {
         };
         let found = desired(&set(vec![operator(&by_digest)]), &[Ok(original)]);
         assert!(shown(&found)[0].starts_with(&format!("Catalog {by_digest} -> ")));
+    }
+
+    #[test]
+    fn catalogs_are_asked_for_once_it_is_known_what_all_of_them_are() {
+        let mut wanted = set(vec![operator("r.io/a:1"), operator("r.io/b:1")]);
+        let tag = |name: &str| name.parse::<Reference>().unwrap();
+        // Asked for already when the catalogs' turn comes.
+        wanted.additional_images = vec![image("r.io/b:1")];
+        let mut facts = Facts::default();
+        facts.learn(Fact::Tag(tag("r.io/a:1"), Ok(Digest::of(b"a"))));
+        let facts::Built::Missing(needs) = build(&wanted, &policy(), &facts) else {
+            panic!("nothing is asked for");
+        };
+        assert_eq!(needs, BTreeSet::from([Need::Tag(tag("r.io/b:1"))]));
     }
 
     #[test]

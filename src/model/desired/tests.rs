@@ -37,7 +37,7 @@ pub(super) fn policy() -> Policy {
     }
 }
 
-fn image(reference: &str) -> AdditionalImage {
+pub(super) fn image(reference: &str) -> AdditionalImage {
     AdditionalImage {
         image: reference.parse().unwrap(),
         target_repo: None,

@@ -64,6 +64,16 @@ impl Layout {
         }
     }
 
+    /// [Opens](Layout::open) a layout where that may block.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn read(folder: PathBuf) -> Result<Self, Failure> {
+        let opened = tokio::task::spawn_blocking(move || Layout::open(&folder)).await;
+        opened.map_err(|error| Failure::lasting(error.to_string()))?
+    }
+
     /// Returns the manifest of the image, or the index of its platforms.
     pub fn top(&self) -> &Manifest {
         &self.top
