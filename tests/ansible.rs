@@ -58,9 +58,6 @@ mod rulebook;
 #[path = "ansible/examples.rs"]
 mod examples;
 
-#[path = "ansible/tasks.rs"]
-mod tasks;
-
 #[path = "ansible/machine.rs"]
 mod machine;
 

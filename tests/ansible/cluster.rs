@@ -314,7 +314,7 @@ fn documents_are_applied_with_oc() {
     tried.play(&["--check", "-e", "apply_cluster_resources_backend=oc"]);
     let left_out = "The cluster does not know the kind ClusterCatalog; its documents are left out.";
     assert!(text.contains(left_out), "{text}");
-    let mut never = ran::never_run(&tried.workshop, "apply_cluster_resources");
+    let mut never = ran::never_run(&[&tried.workshop], "apply_cluster_resources");
     never.retain(|task| !task.starts_with("tasks/kubernetes/"));
     assert_eq!(never, Vec::<String>::new());
 }
@@ -326,7 +326,7 @@ fn documents_are_applied_with_kubernetes_core() {
         return;
     };
     lives(&tried, &["catalogsources", "clustercatalogs"]);
-    let mut never = ran::never_run(&tried.workshop, "apply_cluster_resources");
+    let mut never = ran::never_run(&[&tried.workshop], "apply_cluster_resources");
     // The other test runs what is done with oc, where the client or a kind is missing, and where the backend is said.
     let of_the_other = [
         "tasks/backend.yml: Take oc where it does not",

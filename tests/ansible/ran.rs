@@ -21,30 +21,38 @@ pub(crate) fn noted(command: &mut Command, workshop: &Workshop) {
         .env("RAN", workshop.path(FILE));
 }
 
-/// Returns the tasks of a role, as `FILE: NAME`, that none of the playbooks so far has run.
-pub(crate) fn never_run(workshop: &Workshop, role: &str) -> Vec<String> {
-    let ran = fs::read_to_string(workshop.path(FILE)).unwrap();
-    let ran: BTreeSet<&str> = ran
-        .lines()
-        .filter(|line| !line.starts_with("skipped"))
-        .filter_map(|line| line.split('\t').nth(1))
-        .collect();
-    let role = workshop.collection().join("roles").join(role);
+/// Returns the tasks and handlers of a role, as `FILE: NAME`, that no playbook of these workshops has run so far.
+pub(crate) fn never_run(workshops: &[&Workshop], role: &str) -> Vec<String> {
+    let ran: BTreeSet<String> = workshops.iter().flat_map(|one| places(one)).collect();
+    let collection = workshops[0].collection();
+    let role = collection.join("roles").join(role);
     let mut never = Vec::new();
-    for file in [role.join("tasks"), role.join("handlers")]
+    for file in ["tasks", "handlers"]
         .iter()
-        .flat_map(|folder| files(folder))
+        .flat_map(|part| files(&role.join(part)))
     {
         let text = fs::read_to_string(&file).unwrap();
+        let place = file.strip_prefix(&collection).unwrap().display();
         for (number, name) in tasks(&text) {
-            if !ran.contains(format!("{}:{number}", file.display()).as_str()) {
-                let file = file.strip_prefix(&role).unwrap();
-                never.push(format!("{}: {name}", file.display()));
+            if !ran.contains(&format!("{place}:{number}")) {
+                let file = file.strip_prefix(&role).unwrap().display();
+                never.push(format!("{file}: {name}"));
             }
         }
     }
     never.sort();
     never
+}
+
+/// Where the tasks stand that ran in a workshop, as `FILE:LINE` in the collection.
+fn places(workshop: &Workshop) -> Vec<String> {
+    let ran = fs::read_to_string(workshop.path(FILE)).unwrap();
+    let collection = format!("{}/", workshop.collection().display());
+    ran.lines()
+        .filter(|line| !line.starts_with("skipped"))
+        .filter_map(|line| line.split('\t').nth(1)?.strip_prefix(&collection))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

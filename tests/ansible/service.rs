@@ -2,7 +2,6 @@
 //! package, on the oldest ansible-core. No task of the role is left out.
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
@@ -14,9 +13,9 @@ use serde_json::{Value, json};
 use super::{
     machine::Machine,
     pki::{Ca, Pair},
+    ran,
     stage::TOOLS,
     support::{skip, tool},
-    tasks::never_ran,
     workshop::{Workshop, check},
 };
 
@@ -76,7 +75,6 @@ impl Played {
 /// A machine, and all that playbooks did to it.
 struct Host {
     machine: Machine,
-    results: Vec<Value>,
     said: String,
 }
 
@@ -84,13 +82,11 @@ impl Host {
     fn play(&mut self, workshop: &Workshop, words: &Value, flags: &[&str]) -> Played {
         fs::write(workshop.path("words.json"), words.to_string()).unwrap();
         let _ = fs::remove_file(workshop.path("lines"));
-        let callback = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ansible/callback");
         let mut command = workshop.command();
+        ran::noted(&mut command, workshop);
         command
-            .env("ANSIBLE_CALLBACK_PLUGINS", callback)
             .env("ANSIBLE_STDOUT_CALLBACK", "lines")
             .env("LINES", workshop.path("lines"))
-            .env("ANSIBLE_PIPELINING", "true")
             .args(["ansible-playbook", "-i", "inventory", "-e", "@words.json"])
             .args(flags)
             .arg("install.yml");
@@ -104,7 +100,6 @@ impl Host {
             .map(|line| serde_json::from_str(line).unwrap());
         let lines: Vec<Value> = lines.collect();
         assert!(!lines.is_empty(), "{}", self.said);
-        self.results.extend_from_slice(&lines);
         Played { output, lines }
     }
 
@@ -235,7 +230,6 @@ fn the_agent_is_a_service_for_as_long_as_it_is_wanted() {
     };
     let mut host = Host {
         machine,
-        results: Vec::new(),
         said: String::new(),
     };
     let ca = Ca::new(newest.path("ca"));
@@ -249,7 +243,8 @@ fn the_agent_is_a_service_for_as_long_as_it_is_wanted() {
     for secret in [AUTH, "imagesetd_", "PRIVATE KEY"] {
         assert!(!host.said.contains(secret), "{secret} shows");
     }
-    assert_eq!(never_ran("install", &host.results), BTreeSet::new());
+    let never = ran::never_run(&[&newest, &oldest], "install");
+    assert_eq!(never, Vec::<String>::new());
 }
 
 /// A look ahead, and a binary that is not the right one, where there is nothing but what a site prepared.

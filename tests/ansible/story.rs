@@ -330,7 +330,7 @@ fn a_site_is_made_kept_and_survives_a_lost_connection() {
     assert_eq!(again, 0);
 
     assert_eq!(
-        ran::never_run(&story.workshop, "mirror_refresh"),
+        ran::never_run(&[&story.workshop], "mirror_refresh"),
         Vec::<String>::new()
     );
     for name in ["arguments", "agent.log"] {
