@@ -12,6 +12,7 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::Duration,
 };
 
 use imagesetd::model::image::Digest;
@@ -19,11 +20,17 @@ use serde_json::{Value, json};
 
 use super::{
     fixture::server::free_port,
-    support::{registry::wait_for, skip, tool},
+    support::{registry::wait_up_to, skip, tool},
 };
 
 /// The administrator's token, which shows nowhere.
 pub(crate) const TOKEN: &str = "canary-e05d93b7af";
+
+/// The nodes' credentials, which are in every rendered configuration, and show nowhere.
+pub(crate) const CONFIG_SECRET: &str = "canary-7d15c0b2e8";
+
+/// How long etcd and the API server may take to start. Several do side by side, on a machine that others use too.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The kinds: group, version, kind, plural, whether they are in namespaces.
 const KINDS: [(&str, &str, &str, &str, bool); 10] = [
@@ -171,54 +178,60 @@ impl Cluster {
         };
         let folder = tempfile::tempdir().unwrap();
         let [database, peer, port] = [(); 3].map(|()| free_port().unwrap());
-        let mut children = vec![started(
-            &etcd,
-            folder.path(),
-            &format!(
-                "--data-dir etcd --listen-client-urls http://127.0.0.1:{database} --advertise-client-urls http://127.0.0.1:{database} \
-                 --listen-peer-urls http://127.0.0.1:{peer} --initial-advertise-peer-urls http://127.0.0.1:{peer} \
-                 --initial-cluster default=http://127.0.0.1:{peer} --unsafe-no-fsync"
-            ),
-        )];
-        write_files(folder.path(), port);
-        let key = Command::new("openssl")
-            .args(["genrsa", "-out", "sa.key", "2048"])
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert!(key.status.success(), "{key:?}");
-        children.push(started(
-            &server,
-            folder.path(),
-            &format!(
-                "--etcd-servers=http://127.0.0.1:{database} --bind-address=127.0.0.1 --secure-port={port} --cert-dir=certs \
-                 --service-account-key-file=sa.key --service-account-signing-key-file=sa.key --service-account-issuer=https://127.0.0.1 \
-                 --token-auth-file=tokens.csv --authorization-mode=RBAC --disable-admission-plugins=ServiceAccount \
-                 --service-cluster-ip-range=10.0.0.0/24 --audit-policy-file=audit.yaml --audit-log-path=audit.log --audit-log-mode=blocking-strict"
-            ),
-        ));
         let kubectl = |name: &str| Kubectl {
             program: kubectl.clone(),
             kubeconfig: folder.path().join(name),
         };
         let (admin, operator) = (kubectl("kubeconfig"), kubectl("operator"));
-        wait_for("the API server", || {
-            let ready = admin.command("get --raw=/readyz").output().unwrap();
-            ready.status.success().then_some(())
-        });
-        furnish(&operator, without);
         let (wake, woken) = mpsc::channel();
-        for kind in WATCHED.iter().filter(|kind| !is_of(without, kind)) {
-            children.push(watched(&operator, kind, wake.clone()));
-        }
-        let cluster = Cluster {
+        // From here on what was started ends, whatever happens.
+        let mut cluster = Cluster {
             kubectl: admin,
-            children,
+            children: Vec::new(),
             wake,
             working: Arc::new(AtomicBool::new(true)),
             rollouts: Arc::default(),
             folder,
         };
+        let etcd = started(
+            &etcd,
+            cluster.folder.path(),
+            &format!(
+                "--data-dir etcd --listen-client-urls http://127.0.0.1:{database} --advertise-client-urls http://127.0.0.1:{database} \
+                 --listen-peer-urls http://127.0.0.1:{peer} --initial-advertise-peer-urls http://127.0.0.1:{peer} \
+                 --initial-cluster default=http://127.0.0.1:{peer} --unsafe-no-fsync"
+            ),
+        );
+        cluster.children.push(etcd);
+        write_files(cluster.folder.path(), port);
+        let key = Command::new("openssl")
+            .args(["genrsa", "-out", "sa.key", "2048"])
+            .current_dir(cluster.folder.path())
+            .output()
+            .unwrap();
+        assert!(key.status.success(), "{key:?}");
+        // Without an address to announce it wants a default route, and takes the address that goes with it.
+        let server = started(
+            &server,
+            cluster.folder.path(),
+            &format!(
+                "--etcd-servers=http://127.0.0.1:{database} --bind-address=127.0.0.1 --secure-port={port} --cert-dir=certs \
+                 --advertise-address=192.0.2.1 --endpoint-reconciler-type=none \
+                 --service-account-key-file=sa.key --service-account-signing-key-file=sa.key --service-account-issuer=https://127.0.0.1 \
+                 --token-auth-file=tokens.csv --authorization-mode=RBAC --disable-admission-plugins=ServiceAccount \
+                 --service-cluster-ip-range=10.0.0.0/24 --audit-policy-file=audit.yaml --audit-log-path=audit.log --audit-log-mode=blocking-strict"
+            ),
+        );
+        cluster.children.push(server);
+        wait_up_to(PATIENCE, "the API server", || {
+            let mut command = cluster.kubectl.command("get --raw=/readyz");
+            command.output().unwrap().status.success().then_some(())
+        });
+        furnish(&operator, without);
+        for kind in WATCHED.iter().filter(|kind| !is_of(without, kind)) {
+            let watching = watched(&operator, kind, cluster.wake.clone());
+            cluster.children.push(watching);
+        }
         let (working, rollouts) = (Arc::clone(&cluster.working), Arc::clone(&cluster.rollouts));
         thread::spawn(move || operate(&operator, &woken, &working, &rollouts));
         Some(cluster)
@@ -529,17 +542,24 @@ fn registries_conf(sets: &[Value]) -> String {
     text
 }
 
+fn in_base64(text: &str) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
+}
+
+/// The file of nodes that has [`CONFIG_SECRET`], as configurations have it.
+pub(crate) fn config_secret_in_base64() -> String {
+    let config = json!({"auths": {"mirror.lan:5000": {"auth": CONFIG_SECRET}}});
+    in_base64(&config.to_string())
+}
+
 fn config(name: &str, text: &str) -> Value {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let source = format!(
-        "data:text/plain;charset=utf-8;base64,{}",
-        STANDARD.encode(text)
-    );
+    let source = |base64: String| json!({"source": format!("data:text/plain;charset=utf-8;base64,{base64}")});
     json!({
         "apiVersion": "machineconfiguration.openshift.io/v1", "kind": "MachineConfig", "metadata": {"name": name},
         "spec": {"config": {"storage": {"files": [
             {"path": "/etc/motd", "contents": {"source": "data:,hello"}},
-            {"path": "/etc/containers/registries.conf", "contents": {"source": source}},
+            {"path": "/var/lib/kubelet/config.json", "contents": source(config_secret_in_base64())},
+            {"path": "/etc/containers/registries.conf", "contents": source(in_base64(text))},
         ]}}},
     })
 }
