@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
@@ -16,15 +16,16 @@ use super::{
     site::tool as image,
     stage::{Stage, TOKEN, TOOLS},
     support::{skip, tool},
-    workshop::{Workshop, check},
+    workshop::{self, Workshop, check},
 };
 
 /// How long the rulebook may take for what it does. It starts Java and Ansible, on a machine that others use too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The event source, until this value ends.
 struct Source {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Source {
@@ -38,24 +39,46 @@ impl Source {
             .args([count.to_string(), args.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = lines(&mut child);
         Source { child, lines }
     }
 
+    /// Returns the next event; null where it ended without one.
     fn next(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        let line = match self.lines.recv_timeout(PATIENCE) {
+            Err(RecvTimeoutError::Timeout) => panic!("the event source says nothing"),
+            line => line.unwrap_or_default(),
+        };
         serde_json::from_str::<Value>(&line).unwrap_or_default()["imagesetd"].clone()
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// What a process says, line by line, for waits that end.
+fn lines(child: &mut Child) -> Receiver<String> {
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (told, lines) = channel();
+    std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            let _ = told.send(line);
+        }
+    });
+    lines
+}
+
+/// Ends the group of processes that a process leads.
+fn end(child: &mut Child) {
+    let group = nix::unistd::Pid::from_raw(-i32::try_from(child.id()).unwrap());
+    let _ = nix::sys::signal::kill(group, nix::sys::signal::SIGKILL);
+    let _ = child.wait();
 }
 
 #[test]
@@ -136,13 +159,7 @@ impl Rulebook {
             .process_group(0)
             .spawn()
             .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                let _ = told.send(line);
-            }
-        });
+        let lines = lines(&mut child);
         Rulebook {
             child,
             lines,
@@ -194,19 +211,17 @@ impl Rulebook {
 
 impl Drop for Rulebook {
     fn drop(&mut self) {
-        let group = nix::unistd::Pid::from_raw(-i32::try_from(self.child.id()).unwrap());
-        let _ = nix::sys::signal::kill(group, nix::sys::signal::SIGKILL);
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 
 /// Says whether ansible-rulebook is there and finds a Java; else that the test is skipped.
 fn can_run(test: &str) -> bool {
-    let Some(with) = tool::installed_if_at_all("with-ansible-rulebook") else {
+    if !workshop::has("rulebook") {
         skip::skipped(test, "ansible-rulebook could not be installed");
         return false;
-    };
-    let asked = Command::new(with)
+    }
+    let asked = Command::new(tool::find_installed("with-ansible-rulebook"))
         .args(["ansible-rulebook", "--version"])
         .output()
         .unwrap();

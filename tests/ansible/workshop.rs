@@ -78,9 +78,18 @@ impl Workshop {
     }
 }
 
+/// Says whether there is this Ansible; those of `kubernetes` and `rulebook` cannot be installed everywhere.
+pub(crate) fn has(core: &str) -> bool {
+    tool::installed_if_at_all(&format!("with-ansible-{core}")).is_some()
+}
+
 /// Prepares a command with this Ansible first in its PATH, and nothing of the caller's environment but what it cannot do without.
+///
+/// It leads a group of processes, which ends with it or after twenty minutes; where it is killed before, that is to be done by the group.
 fn ansible(core: &str) -> Command {
-    let mut command = Command::new(tool::find_installed(&format!("with-ansible-{core}")));
+    let with = tool::find_installed(&format!("with-ansible-{core}"));
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", "1200"]).arg(with);
     command.env_clear().env("LC_ALL", "C.UTF-8");
     for name in ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "JAVA_HOME"] {
         if let Some(value) = std::env::var_os(name) {

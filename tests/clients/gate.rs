@@ -6,7 +6,11 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
+
+/// How long somebody may take to knock.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Passes on what comes to an address of its own.
 pub(crate) struct Gate {
@@ -51,10 +55,11 @@ impl Gate {
 
     /// Waits until somebody stands before it with a request for a blob.
     pub(crate) fn wait_for_knock(&self) {
-        let mut inner = self.state.inner();
-        while inner.held == 0 {
-            inner = self.state.changed.wait(inner).unwrap();
-        }
+        let nobody = |inner: &mut Inner| inner.held == 0;
+        let (changed, inner) = (&self.state.changed, self.state.inner());
+        let (inner, waited) = changed.wait_timeout_while(inner, PATIENCE, nobody).unwrap();
+        drop(inner);
+        assert!(!waited.timed_out(), "nobody asked the gate for a blob");
     }
 
     /// Holds blobs back again.
