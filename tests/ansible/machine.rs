@@ -8,16 +8,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::support::{registry::wait_for, skip, systemd};
+use super::support::{registry::wait_up_to, skip, systemd};
 
 /// The oldest systemd that has all that the unit's tests use (`LoadCredential=`).
 const OLDEST: u32 = 247;
 
+/// Within this time there is a systemd where machines can be had.
+const BECOMING: Duration = Duration::from_secs(60);
+
 /// How long a machine may take to boot where machines can be had.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where programs are.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How far a machine has come.
+enum State {
+    Ended,
+    Begun,
+    HasSystemd,
+    Up,
+}
 
 /// A machine that is up. It ends with this value.
 pub(crate) struct Machine {
@@ -57,11 +68,17 @@ impl Machine {
             pid: String::new(),
         };
         let begin = Instant::now();
-        let up = wait_for("a machine to boot", || {
-            machine
-                .is_up()
-                .or_else(|| (begin.elapsed() > PATIENCE).then_some(false))
-        });
+        // Where systemd runs, a machine can be had: one that is late is no reason to skip anything.
+        let up = wait_up_to(
+            PATIENCE,
+            "a machine with systemd to boot",
+            || match machine.state() {
+                State::Up => Some(true),
+                State::Ended => Some(false),
+                State::Begun if begin.elapsed() > BECOMING => Some(false),
+                State::Begun | State::HasSystemd => None,
+            },
+        );
         match up {
             true => Ok(machine),
             false => Err(format!(
@@ -71,21 +88,26 @@ impl Machine {
         }
     }
 
-    /// Returns nothing as long as that is open.
-    fn is_up(&mut self) -> Option<bool> {
+    fn state(&mut self) -> State {
         let ended = self.keeper.try_wait().unwrap().is_some();
         if ended || self.folder.path().join("ended").exists() {
-            return Some(false);
+            return State::Ended;
         }
         let pid = fs::read_to_string(self.folder.path().join("pid")).unwrap_or_default();
-        self.pid = pid.strip_suffix('\n')?.to_owned();
+        let Some(pid) = pid.strip_suffix('\n') else {
+            return State::Begun;
+        };
+        pid.clone_into(&mut self.pid);
         // Until then it has the sockets of this machine's systemd.
-        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         if name != "systemd\n" {
-            return None;
+            return State::Begun;
         }
         let asked = self.run("systemctl is-active multi-user.target");
-        asked.status.success().then_some(true)
+        match asked.status.success() {
+            true => State::Up,
+            false => State::HasSystemd,
+        }
     }
 
     fn said(&self) -> String {
