@@ -211,6 +211,13 @@ fn with(words: &Value, name: &str, value: impl Into<Value>) -> Value {
     words
 }
 
+/// The same words without this one.
+fn without(words: &Value, name: &str) -> Value {
+    let mut words = words.clone();
+    words.as_object_mut().unwrap().remove(name).unwrap();
+    words
+}
+
 #[test]
 fn the_agent_is_a_service_for_as_long_as_it_is_wanted() {
     if !Path::new("/usr/bin/dpkg-deb").exists() {
@@ -398,10 +405,26 @@ fn it_is_changed(host: &mut Host, workshop: &Workshop, words: &Value, ca: &Ca) {
     assert_ne!(third.0, second.0);
     assert_eq!(third.1, 2, "what counts was in the drop-in");
     host.status(ca);
+
+    // A run that fails after the binary was replaced leaves it to the next one to restart the agent.
+    let mut newer = without(&plain, "install_binary_checksum");
+    let binary = workshop.path("imagesetd");
+    let longer = [fs::read(&binary).unwrap(), b"newer".to_vec()].concat();
+    fs::write(binary, longer).unwrap();
+    newer["install_settings"]["refresh"] = "soon".into();
+    assert_eq!(host.play(workshop, &newer, &[]).failed().0, IN_FORCE[0]);
+    assert_eq!(host.agent(), third);
+    newer["install_settings"]["refresh"] = "5h".into();
+    assert_eq!(
+        host.play(workshop, &newer, &[]).changed(),
+        ["Restart what runs from one that was replaced", IN_FORCE[1]]
+    );
+    assert_ne!(host.agent().0, third.0);
 }
 
 fn it_is_taken_away(host: &mut Host, workshop: &Workshop, words: &Value) {
     let absent = with(words, "install_state", "absent");
+    let absent = without(&absent, "install_settings");
     let by_hand = "/etc/systemd/system/imagesetd.service.d/override.conf";
     fs::write(host.machine.path(by_hand), "[Service]\nNice=5\n").unwrap();
     assert_eq!(
@@ -441,10 +464,11 @@ fn it_is_taken_away(host: &mut Host, workshop: &Workshop, words: &Value) {
 }
 
 fn it_comes_from_a_package(host: &mut Host, workshop: &Workshop) {
-    let words = json!({
-        "install_binary_path": "/usr/bin/imagesetd",
-        "install_settings": {"target": "registry.lan:5000/ocp", "directory": "/srv/imagesets"},
-    });
+    let words = json!({"install_binary_path": "/usr/bin/imagesetd"});
+    let played = host.play(workshop, &words, &[]);
+    assert_eq!(played.failed().0, "Want settings");
+    let settings = json!({"target": "registry.lan:5000/ocp", "directory": "/srv/imagesets", "state": "/srv/state"});
+    let words = with(&words, "install_settings", settings);
     let (task, said) = {
         let played = host.play(workshop, &words, &[]);
         let (task, said) = played.failed();
@@ -462,20 +486,30 @@ fn it_comes_from_a_package(host: &mut Host, workshop: &Workshop) {
     ];
     assert_eq!(host.play(workshop, &words, &[]).changed(), installed);
     assert_eq!(host.property("ActiveState"), "active");
+    let state = fs::read_dir(host.machine.path("/srv/state")).unwrap();
+    assert!(state.count() > 0);
     for name in [words["install_package"].as_str().unwrap(), "imagesetd"] {
         let again = host.play(workshop, &with(&words, "install_package", name), &[]);
         assert_eq!(again.changed(), Vec::<&str>::new());
     }
     let absent = with(&words, "install_state", "absent");
+    let absent = with(&absent, "install_purge", true);
     assert_eq!(
         host.play(workshop, &absent, &[]).changed(),
         [
             "Stop the agent",
             "Take the unit away",
-            "Take the package away"
+            "Take the package away",
+            "Take settings and state away",
         ]
     );
-    assert!(!host.exists("/usr/bin/imagesetd"));
+    let gone = [
+        "/usr/bin/imagesetd",
+        "/etc/imagesetd",
+        "/srv/state",
+        "/var/lib/imagesetd",
+    ];
+    assert_eq!(gone.map(|path| host.exists(path)), [false; 4]);
 }
 
 /// Makes a package that holds the binary; returns its file.
