@@ -40,6 +40,9 @@ mod ran;
 #[path = "ansible/openshift.rs"]
 mod openshift;
 
+#[path = "ansible/operators.rs"]
+mod operators;
+
 #[path = "ansible/cluster.rs"]
 mod cluster;
 

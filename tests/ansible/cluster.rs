@@ -14,10 +14,13 @@ use super::{
         place::{Placed, write_distribution_storage},
     },
     openshift::{self, Cluster},
-    ran,
+    operators, ran,
     stage::{Stage, TOKEN},
-    support::catalog::{self, Bundle, LABEL},
-    workshop::{Workshop, check},
+    support::{
+        catalog::{self, Bundle, LABEL},
+        skip,
+    },
+    workshop::{self, Workshop, check},
 };
 
 /// Credentials for the mirror, which nodes get, and which show nowhere.
@@ -117,7 +120,14 @@ impl Tried {
         ran::noted(&mut command, &self.workshop);
         let output = command.output().unwrap();
         let text = all_of(&output);
-        for secret in [TOKEN, AUTH, openshift::TOKEN] {
+        let encoded = operators::config_secret_in_base64();
+        for secret in [
+            TOKEN,
+            AUTH,
+            openshift::TOKEN,
+            operators::CONFIG_SECRET,
+            &encoded,
+        ] {
             assert!(!text.contains(secret), "{secret} shows");
         }
         output
@@ -213,6 +223,7 @@ fn lives(tried: &Tried, catalogs: &[&str]) {
     );
     let mut wanted = vec![
         "patch machineconfigpools/worker".to_owned(),
+        "patch secrets/pull-secret".to_owned(),
         "patch configmaps/imagesetd-additional-trusted-ca".to_owned(),
         "patch images/cluster".to_owned(),
         "patch operatorhubs/cluster".to_owned(),
@@ -224,7 +235,6 @@ fn lives(tried: &Tried, catalogs: &[&str]) {
             .map(|kind| format!("patch {kind}/{}", tried.name_of(kind))),
     );
     wanted.push(format!("patch imagetagmirrorsets/{itms}"));
-    wanted.push("patch secrets/pull-secret".to_owned());
     wanted.push("patch machineconfigpools/worker".to_owned());
     assert_eq!(cluster.written(), wanted, "{text}");
     tried.assert_documents();
@@ -265,6 +275,14 @@ fn lives(tried: &Tried, catalogs: &[&str]) {
     let mut spec = cluster.object(&itms)["spec"].clone();
     spec["imageTagMirrors"][0]["mirrorSourcePolicy"] = "NeverContactSource".into();
     cluster.patch(&itms, &json!({"spec": spec}));
+    let source = format!(
+        "catalogsource {} -n openshift-marketplace",
+        tried.name_of("catalogsources")
+    );
+    cluster.patch(
+        &source,
+        &json!({"spec": {"image": "quay.io/other/index:v1"}}),
+    );
     let said = tried.fails(&[]);
     assert!(said.contains("conflict"), "{said}");
     let (_, changed) = tried.play(&["-e", "apply_cluster_resources_force_conflicts=true"]);
@@ -296,6 +314,17 @@ fn lives(tried: &Tried, catalogs: &[&str]) {
     let said = tried.fails(&[&few[..], &["-e", "apply_cluster_resources_delay=1"]].concat());
     let lacks = format!("{CONFIG} does not have yet what mirror rules say of");
     assert!(said.contains(&lacks), "{said}");
+
+    // Somebody's rule contradicts ours: the operator would refuse all of them.
+    let source = &spec["imageTagMirrors"][0]["source"];
+    let rule = json!({"source": source, "mirrors": ["m.lan/team"], "mirrorSourcePolicy": "NeverContactSource"});
+    cluster.create(&json!({
+        "apiVersion": "config.openshift.io/v1", "kind": "ImageDigestMirrorSet", "metadata": {"name": "by-hand"},
+        "spec": {"imageDigestMirrors": [rule]},
+    }));
+    let said = tried.fails(&[]);
+    let why = "the machine-config-operator then refuses all mirror rules";
+    assert!(said.contains(why), "{said}");
     assert_eq!(paused("worker"), json!(false));
 }
 
@@ -308,7 +337,8 @@ fn documents_are_applied_with_oc() {
     lives(&tried, &["catalogsources"]);
     // A client without the collection is of no use.
     fs::create_dir_all(tried.workshop.path("client/kubernetes")).unwrap();
-    fs::write(tried.workshop.path("client/kubernetes/__init__.py"), "").unwrap();
+    let client = tried.workshop.path("client/kubernetes/__init__.py");
+    fs::write(client, "__version__ = '34.1.0'\n").unwrap();
     let (text, _) = tried.play(&["--check"]);
     fs::remove_dir_all(tried.workshop.path("client")).unwrap();
     tried.play(&["--check", "-e", "apply_cluster_resources_backend=oc"]);
@@ -322,6 +352,9 @@ fn documents_are_applied_with_oc() {
 #[test]
 fn documents_are_applied_with_kubernetes_core() {
     let name = "documents_are_applied_with_kubernetes_core";
+    if !workshop::has("kubernetes") {
+        return skip::skipped(name, "there is no Ansible with kubernetes.core");
+    }
     let Some(tried) = Tried::new(name, "kubernetes", "UpdateService") else {
         return;
     };

@@ -1,33 +1,29 @@
-//! The API of a cluster, for real: kube-apiserver with the kinds of OpenShift as CRDs; and, in the place of operators, something that does what they do:
-//! it renders registries.conf, rolls it out where pools are not paused, and has catalogs ready.
+//! The API of a cluster, for real: kube-apiserver with the kinds of OpenShift as CRDs, and something in the place of its operators.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Sender},
     },
     thread,
     time::Duration,
 };
 
-use imagesetd::model::image::Digest;
 use serde_json::{Value, json};
 
 use super::{
     fixture::server::free_port,
+    operators::{config, operate, watched},
     support::{registry::wait_up_to, skip, tool},
 };
 
 /// The administrator's token, which shows nowhere.
 pub(crate) const TOKEN: &str = "canary-e05d93b7af";
-
-/// The nodes' credentials, which are in every rendered configuration, and show nowhere.
-pub(crate) const CONFIG_SECRET: &str = "canary-7d15c0b2e8";
 
 /// How long etcd and the API server may take to start. Several do side by side, on a machine that others use too.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -101,7 +97,8 @@ const KINDS: [(&str, &str, &str, &str, bool); 10] = [
 ];
 
 /// What the operators look at.
-const WATCHED: [&str; 5] = [
+const WATCHED: [&str; 6] = [
+    "secrets",
     "imagedigestmirrorsets",
     "imagetagmirrorsets",
     "machineconfigpools",
@@ -121,13 +118,13 @@ pub(crate) struct Cluster {
 
 /// `kubectl` as one of the two users.
 #[derive(Clone)]
-struct Kubectl {
+pub(super) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl Kubectl {
-    fn command(&self, line: &str) -> Command {
+    pub(super) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(line.split_whitespace())
@@ -139,7 +136,7 @@ impl Kubectl {
     }
 
     /// Runs it with an object on standard input.
-    fn given(&self, line: &str, object: &Value) -> Output {
+    pub(super) fn given(&self, line: &str, object: &Value) -> Output {
         let mut command = self.command(line);
         let mut child = command
             .stdin(Stdio::piped())
@@ -157,12 +154,12 @@ impl Kubectl {
         child.wait_with_output().unwrap()
     }
 
-    fn read(&self, line: &str) -> Option<Value> {
+    pub(super) fn read(&self, line: &str) -> Option<Value> {
         let output = self.command(line).args(["-o", "json"]).output().unwrap();
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    fn items(&self, line: &str) -> Vec<Value> {
+    pub(super) fn items(&self, line: &str) -> Vec<Value> {
         let list = self.read(line).unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()
     }
@@ -275,6 +272,12 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(patched.status.success(), "{patched:?}");
+    }
+
+    /// Makes an object as somebody else would.
+    pub(crate) fn create(&self, object: &Value) {
+        let made = self.kubectl.given("create -f -", object);
+        assert!(made.status.success(), "{made:?}");
     }
 
     /// What the administrator has written so far: `VERB RESOURCE/NAME` in order.
@@ -441,160 +444,4 @@ fn definition(
             "versions": [{"name": version, "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}}],
         },
     })
-}
-
-/// Says when something happens to objects of a kind.
-fn watched(kubectl: &Kubectl, kind: &str, wake: Sender<()>) -> Child {
-    let mut child = kubectl
-        .command(&format!("get {kind} --all-namespaces --watch -o name"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    thread::spawn(move || {
-        for _ in lines.map_while(Result::ok) {
-            if wake.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    child
-}
-
-/// Acts as often as something happens, until nobody is there who says so.
-fn operate(
-    kubectl: &Kubectl,
-    woken: &Receiver<()>,
-    working: &AtomicBool,
-    rollouts: &Mutex<Vec<String>>,
-) {
-    while woken.recv().is_ok() {
-        while woken.try_recv().is_ok() {}
-        if working.load(Ordering::SeqCst) {
-            render(kubectl, rollouts);
-            serve(kubectl);
-        }
-    }
-}
-
-/// What the machine-config-operator does.
-fn render(kubectl: &Kubectl, rollouts: &Mutex<Vec<String>>) {
-    let sets = kubectl.items("get imagedigestmirrorsets,imagetagmirrorsets");
-    if sets.is_empty() {
-        return;
-    }
-    let text = registries_conf(&sets);
-    let digest = Digest::of(text.as_bytes()).to_string();
-    let hash = &digest[7..19];
-    for pool in kubectl.items("get machineconfigpools") {
-        let name = pool["metadata"]["name"].as_str().unwrap();
-        let rendered = format!("rendered-{name}-{hash}");
-        let patch = |more: &str, part: &str, value: Value| {
-            let text = json!({part: value}).to_string();
-            let line = format!("patch machineconfigpool {name} --type=merge {more}");
-            kubectl
-                .command(&line)
-                .args(["--patch", &text])
-                .output()
-                .unwrap()
-        };
-        let configuration = json!({"configuration": {"name": rendered}});
-        if pool["spec"]["configuration"]["name"] != rendered.as_str() {
-            for config in [
-                config(&format!("99-{name}-generated-registries"), &text),
-                config(&rendered, &text),
-            ] {
-                kubectl.given("apply --server-side --force-conflicts -f -", &config);
-            }
-            patch("", "spec", configuration.clone());
-        }
-        let paused = pool["spec"]["paused"] == true;
-        if !paused && pool["status"]["configuration"]["name"] != rendered.as_str() {
-            rollouts.lock().unwrap().push(name.to_owned());
-            patch("--subresource=status", "status", configuration);
-        }
-    }
-}
-
-fn registries_conf(sets: &[Value]) -> String {
-    let mut rules = std::collections::BTreeMap::<&str, [Vec<&str>; 2]>::new();
-    for set in sets {
-        for (index, list) in ["imageDigestMirrors", "imageTagMirrors"].iter().enumerate() {
-            for rule in set["spec"][list].as_array().into_iter().flatten() {
-                let mirrors = rule["mirrors"].as_array().into_iter().flatten();
-                let rules = rules.entry(rule["source"].as_str().unwrap()).or_default();
-                rules[index].extend(mirrors.map(|mirror| mirror.as_str().unwrap()));
-            }
-        }
-    }
-    let mut text = "unqualified-search-registries = [\"registry.access.redhat.com\", \"docker.io\"]\nshort-name-mode = \"\"\n".to_owned();
-    for (source, mirrors) in rules {
-        text += &format!("\n[[registry]]\n  prefix = \"\"\n  location = \"{source}\"\n");
-        for (mirrors, pull) in mirrors.iter().zip(["digest-only", "tag-only"]) {
-            for mirror in mirrors {
-                text += &format!(
-                    "\n  [[registry.mirror]]\n    location = \"{mirror}\"\n    pull-from-mirror = \"{pull}\"\n"
-                );
-            }
-        }
-    }
-    text
-}
-
-fn in_base64(text: &str) -> String {
-    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
-}
-
-/// The file of nodes that has [`CONFIG_SECRET`], as configurations have it.
-pub(crate) fn config_secret_in_base64() -> String {
-    let config = json!({"auths": {"mirror.lan:5000": {"auth": CONFIG_SECRET}}});
-    in_base64(&config.to_string())
-}
-
-fn config(name: &str, text: &str) -> Value {
-    let source = |base64: String| json!({"source": format!("data:text/plain;charset=utf-8;base64,{base64}")});
-    json!({
-        "apiVersion": "machineconfiguration.openshift.io/v1", "kind": "MachineConfig", "metadata": {"name": name},
-        "spec": {"config": {"storage": {"files": [
-            {"path": "/etc/motd", "contents": {"source": "data:,hello"}},
-            {"path": "/var/lib/kubelet/config.json", "contents": source(config_secret_in_base64())},
-            {"path": "/etc/containers/registries.conf", "contents": source(in_base64(text))},
-        ]}}},
-    })
-}
-
-/// What the operator lifecycle managers do.
-fn serve(kubectl: &Kubectl) {
-    let status = |line: &str, status: Value| {
-        let text = json!({"status": status}).to_string();
-        let line = format!("patch {line} --subresource=status --type=merge");
-        kubectl
-            .command(&line)
-            .args(["--patch", &text])
-            .output()
-            .unwrap();
-    };
-    let now = "2026-01-01T00:00:00Z";
-    for catalog in kubectl.items("get catalogsources --all-namespaces") {
-        if catalog["status"].is_null() {
-            let name = catalog["metadata"]["name"].as_str().unwrap();
-            let namespace = catalog["metadata"]["namespace"].as_str().unwrap();
-            let state = json!({"connectionState": {"lastObservedState": "READY", "address": "", "lastConnect": now}});
-            status(
-                &format!("catalogsource {name} --namespace {namespace}"),
-                state,
-            );
-        }
-    }
-    for catalog in kubectl.items("get clustercatalogs") {
-        if catalog["status"].is_null() {
-            let name = catalog["metadata"]["name"].as_str().unwrap();
-            let condition = json!({"type": "Serving", "status": "True", "reason": "Available", "message": "", "lastTransitionTime": now});
-            status(
-                &format!("clustercatalog {name}"),
-                json!({"conditions": [condition]}),
-            );
-        }
-    }
 }

@@ -70,7 +70,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The line and the name of each task; a block is none.
+/// The line and the name of each task; a block is none, and of what steers the play nothing is told.
 fn tasks(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -81,11 +81,12 @@ fn tasks(text: &str) -> Vec<(usize, &str)> {
         if !indent.trim().is_empty() {
             continue;
         }
-        let key = format!("{indent}  block:");
+        let keys = ["block:", "ansible.builtin.meta:"].map(|key| format!("{indent}  {key}"));
         let mut own = lines[index + 1..]
             .iter()
             .take_while(|line| !line.starts_with(&format!("{indent}- ")));
-        if !own.any(|line| line.starts_with(&key)) {
+        let stands_for_others = |line: &&str| keys.iter().any(|key| line.starts_with(key));
+        if !own.any(stands_for_others) {
             found.push((index + 1, name));
         }
     }
