@@ -154,7 +154,7 @@ fn a_credential_of_systemd_is_found_where_it_says() {
     // Whoever checks the settings by hand has none of them.
     let (code, told) = check(&house, None);
     assert_eq!(code, Some(0), "{told}");
-    for name in ["auth.json", "tokens", "tls.key"] {
+    for name in ["auth.json", "tokens"] {
         let warning = format!(
             "$CREDENTIALS_DIRECTORY/{name} is not looked at, since only the daemon's unit has it"
         );
