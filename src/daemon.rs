@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// A file is named that systemd was to provide.
     #[error(
-        "{} names a credential of systemd, and CREDENTIALS_DIRECTORY is not set: the unit needs `LoadCredential=`", .0.display()
+        "{} names a credential of systemd, and CREDENTIALS_DIRECTORY is not set: the unit needs `LoadCredential=`; from a shell set CREDENTIALS_DIRECTORY to the folder that has the file", .0.display()
     )]
     NoCredential(PathBuf),
     /// Serving clients ended.

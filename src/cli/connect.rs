@@ -81,8 +81,9 @@ impl Connection {
     pub async fn connect(&self) -> Result<Client, Failure> {
         let token = self.token()?;
         let endpoint = self.endpoint(token.is_some())?;
-        // The endpoint's own limit ends with the TCP handshake; that of TLS may hang as well.
-        let limit = CONNECT_TIMEOUT.min(self.request_timeout);
+        // The endpoint's own limit ends with the TCP handshake; that of TLS may hang as well, and has half as long on top.
+        let limit = self.connect_timeout();
+        let limit = limit + limit / 2;
         let channel = match tokio::time::timeout(limit, endpoint.connect()).await {
             Ok(connected) => connected.map_err(|error| self.unreachable(&error))?,
             Err(_) => return Err(self.no_daemon(&format!("nothing came back within {limit:?}"))),
@@ -90,6 +91,10 @@ impl Connection {
         let channel = Patient::new(channel, self.request_timeout, &self.endpoint);
         let client = MirrorServiceClient::with_interceptor(channel, Bearer(token));
         Ok(client.max_decoding_message_size(LARGEST_ANSWER))
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        CONNECT_TIMEOUT.min(self.request_timeout)
     }
 
     fn endpoint(&self, has_token: bool) -> Result<Endpoint, Failure> {
@@ -121,6 +126,8 @@ impl Connection {
         let endpoint = Endpoint::from_shared(url.clone())
             .map_err(|error| self.not_an_endpoint(&causes(&error)))?;
         let endpoint = endpoint
+            // All addresses of a name share this: where the first does not answer, the others are asked.
+            .connect_timeout(self.connect_timeout())
             .tcp_keepalive(Some(Duration::from_secs(30)))
             // Requests that take long are told from a daemon that hangs by its answers to pings. Short ones give up before that.
             .http2_keep_alive_interval(self.request_timeout.div_f32(3.0).max(SHORTEST_PING))
@@ -209,6 +216,10 @@ impl Connection {
                     self.endpoint
                 ),
             ),
+            Some(ErrorKind::TimedOut) => {
+                let limit = self.connect_timeout();
+                self.no_daemon(&format!("nothing came back within {limit:?}"))
+            }
             _ => self.no_daemon(&cause),
         }
     }

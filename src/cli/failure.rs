@@ -153,7 +153,7 @@ impl From<Status> for Failure {
                 "CONNECTION_LOST",
                 Code::Unavailable,
                 format!(
-                    "the connection to the daemon broke ({}); what it is doing goes on",
+                    "the connection to the daemon broke ({}); a run goes on (`imagesetd runs list`), a plan has to be asked for again; --request-timeout waits longer",
                     causes(&status)
                 ),
             );

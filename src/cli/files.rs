@@ -81,6 +81,11 @@ pub fn image_sets(paths: &[PathBuf]) -> Result<Vec<ImageSet>, Failure> {
 /// A file below a given folder is named relative to that folder. A file given by itself keeps the relative path it was given by; an
 /// absolute one, or one that leads out of here, is named by its last part.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Given>, Failure> {
+    read_up_to(paths, LARGEST_FILE)
+}
+
+/// The same, with this many bytes of each file.
+pub fn read_up_to(paths: &[PathBuf], limit: u64) -> Result<Vec<Given>, Failure> {
     let mut found = BTreeMap::new();
     for path in paths {
         match path.is_dir() {
@@ -113,7 +118,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Given>, Failure> {
     found
         .into_iter()
         .map(|(path, name)| {
-            let bytes = read_one(&path)?;
+            let bytes = read_one(&path, limit)?;
             Ok(Given { path, name, bytes })
         })
         .collect()
@@ -173,11 +178,11 @@ fn own_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn read_one(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_one(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|error| {
             Failure::precondition(
                 "FILE_UNREADABLE",

@@ -17,8 +17,9 @@ use tonic::{
 
 use crate::grpc::convert::REASON;
 
-/// Methods that the daemon answers out of its memory or its own disk. The others read upstreams or the mirror, or plan, which may take minutes.
-const SHORT: [&str; 11] = [
+/// Methods that the daemon answers out of its memory or its own disk. The others read upstreams or the mirror, plan, or wait until a directory has
+/// settled, which may take minutes.
+const SHORT: [&str; 10] = [
     "CancelRun",
     "ExplainImage",
     "GetResources",
@@ -26,7 +27,6 @@ const SHORT: [&str; 11] = [
     "GetStatus",
     "ListPlanSteps",
     "ListRuns",
-    "ValidateImageSets",
     "WatchEvents",
     "WatchRun",
     "WatchStatus",
@@ -113,7 +113,13 @@ mod tests {
             assert!(proto.contains(&format!("rpc {method}(")), "{method}");
         }
         assert!(is_short("/imageset.v1.MirrorService/GetStatus"));
-        for method in ["CreatePlan", "ApplyPlan", "VerifyMirror", "GetPlan"] {
+        for method in [
+            "CreatePlan",
+            "ApplyPlan",
+            "VerifyMirror",
+            "GetPlan",
+            "ValidateImageSets",
+        ] {
             assert!(!is_short(&format!("/imageset.v1.MirrorService/{method}")));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{
     machine::{Pool, Written},
-    node::{Node, Registry},
+    node::{Node, Pull, Registry},
     objects::Objects,
     operator::Refusal,
     place::Place,
@@ -128,6 +128,7 @@ fn holds(cluster: &Objects, asked: &Node, name: &str, own: bool) -> Result<(), S
         }
         Some(Written::Unreadable(why)) => return Err(format!("{name} cannot be read: {why}")),
     };
+    let found = said_today(found);
     let differing = differing(&found, asked);
     if differing.is_empty() {
         return Ok(());
@@ -145,6 +146,18 @@ fn holds(cluster: &Objects, asked: &Node, name: &str, own: bool) -> Result<(), S
         "{name} does not have yet what mirror rules say of {}{more}",
         named.join(", ")
     ))
+}
+
+/// Says of each mirror what `mirror-by-digest-only` says of all: that is how OpenShift 4.12 writes rules for digests.
+fn said_today(mut node: Node) -> Node {
+    for registry in node.registries.iter_mut().filter(|r| r.digest_only) {
+        registry.digest_only = false;
+        let unsaid = registry.mirrors.iter_mut();
+        for mirror in unsaid.filter(|mirror| mirror.pull == Pull::Unsaid) {
+            mirror.pull = Pull::Digest;
+        }
+    }
+    node
 }
 
 /// Returns the scopes that two files treat differently, whatever the order of their tables.
@@ -246,6 +259,24 @@ spec: {imageDigestMirrors: [{source: q.io/a, mirrors: [m.lan/a]}]}
             up_to_date(IDMS, Some("[registries.search]\n"), template).0,
             Stage::Awaited
         );
+    }
+
+    #[test]
+    fn rules_are_known_again_as_openshift_4_12_writes_them() {
+        let today = conf("q.io/a");
+        let once = today
+            .replace("\n    pull-from-mirror = \"digest-only\"", "")
+            .replace(
+                "\"q.io/a\"\n",
+                "\"q.io/a\"\n  mirror-by-digest-only = true\n",
+            );
+        assert!(once.contains("mirror-by-digest-only") && !once.contains("pull-from-mirror"));
+        let have = (Stage::Done, "3 of 3 nodes have r1".to_owned());
+        assert_eq!(up_to_date(IDMS, Some(&once), &once), have);
+        // Without it, the mirror is for tags too.
+        let for_all = once.replace("  mirror-by-digest-only = true\n", "");
+        let (stage, _) = up_to_date(IDMS, Some(&for_all), &for_all);
+        assert_eq!(stage, Stage::Awaited);
     }
 
     #[test]

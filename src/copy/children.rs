@@ -54,25 +54,34 @@ impl Run {
         doubted.unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Brings the children that were believed in and for lack of which an index was refused: those that the mirror names, or all, where
-    /// it only says that the index is invalid. Whether there were any; another index may be bringing them already.
+    /// Returns the children that were believed in and for lack of which an index was refused: those that the mirror names, or all, where
+    /// it only says that the index is invalid; without those that were `recalled` for it already.
+    pub(super) fn lost(
+        &self,
+        target: &Repository,
+        index: &Manifest,
+        error: &registry::Error,
+        recalled: &HashSet<Digest>,
+    ) -> Vec<Digest> {
+        if !error.is_sparse_index_refusal() {
+            return vec![];
+        }
+        let missing = error.missing_blobs();
+        let lost = index.children(&[]).map(|child| child.digest.clone());
+        lost.filter(|digest| missing.is_empty() || missing.contains(digest))
+            .filter(|digest| !recalled.contains(digest))
+            .filter(|digest| self.children.contains(&(target.clone(), digest.clone())))
+            .collect()
+    }
+
+    /// Brings children that were believed in and are lost; another index may be bringing them already.
     pub(super) async fn recall(
         &self,
         source: &Repository,
         target: &Repository,
-        index: &Manifest,
-        error: &registry::Error,
-    ) -> Result<bool, registry::Error> {
-        if !error.is_sparse_index_refusal() {
-            return Ok(false);
-        }
-        let missing = error.missing_blobs();
-        let lost = index.children(&[]).map(|child| child.digest.clone());
-        let lost: Vec<Digest> = lost
-            .filter(|digest| missing.is_empty() || missing.contains(digest))
-            .filter(|digest| self.children.contains(&(target.clone(), digest.clone())))
-            .collect();
-        for digest in &lost {
+        lost: &[Digest],
+    ) -> Result<(), registry::Error> {
+        for digest in lost {
             let child = (target.clone(), digest.clone());
             let news = self.doubted().insert(child.clone());
             if news {
@@ -81,6 +90,6 @@ impl Run {
             }
             Box::pin(self.child(source, target, digest, 1)).await?;
         }
-        Ok(!lost.is_empty())
+        Ok(())
     }
 }

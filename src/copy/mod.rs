@@ -480,7 +480,7 @@ impl Run {
         name: Selector,
         complete: bool,
     ) -> Result<(), registry::Error> {
-        let (mut repairs, mut recalled) = (0, false);
+        let (mut repairs, mut recalled) = (0, HashSet::new());
         loop {
             self.blobs(source, target, manifest).await?;
             match self
@@ -494,10 +494,12 @@ impl Run {
                     repairs += 1
                 }
                 Err(error) => {
-                    if recalled || !self.recall(source, target, manifest, &error).await? {
+                    let lost = self.lost(target, manifest, &error, &recalled);
+                    if lost.is_empty() {
                         return Err(error);
                     }
-                    recalled = true;
+                    self.recall(source, target, &lost).await?;
+                    recalled.extend(lost);
                 }
             }
         }

@@ -79,12 +79,18 @@ pub(super) async fn open(settings: &Settings) -> Result<WayIn, Error> {
 /// What keeps the daemon from starting. Credentials of systemd are left out where they are not there: they are for the daemon alone.
 pub fn check(settings: &Settings) -> Result<Vec<String>, Error> {
     let mut found = warnings(settings);
+    let passed_by = |path: PathBuf| {
+        format!(
+            "{} is not looked at, since only the daemon's unit has it",
+            path.display()
+        )
+    };
+    if let Some(Err(Error::NoCredential(path))) = settings.authfile.as_deref().map(place_of) {
+        found.push(passed_by(path));
+    }
     let access = match access(&settings.clients) {
         Err(Error::NoCredential(path)) => {
-            found.push(format!(
-                "{} is not looked at, since only the daemon's unit has it",
-                path.display()
-            ));
+            found.push(passed_by(path));
             Access::load(Rules::default())?
         }
         access => access?,
@@ -92,10 +98,7 @@ pub fn check(settings: &Settings) -> Result<Vec<String>, Error> {
     for place in &settings.listen {
         let Listen::Tcp(door) = place else { continue };
         match keys(door, &settings.clients, &access) {
-            Err(Error::NoCredential(path)) => found.push(format!(
-                "{} is not looked at, since only the daemon's unit has it",
-                path.display()
-            )),
+            Err(Error::NoCredential(path)) => found.push(passed_by(path)),
             Err(Error::NoTokens { tokens_file, .. }) if tokens_file.starts_with(CREDENTIALS) => {}
             keys => drop(keys?),
         }

@@ -22,7 +22,7 @@ use crate::{
     },
     registry::{Client, Selector},
     resolve::{
-        KeepOne, Keeper,
+        KeepOne, Keeper, again,
         catalog::{self, Layout, Place},
     },
     store,
@@ -249,7 +249,8 @@ impl Reader {
             None => catalog::image_of(&*place.manifest(digest).await?, platforms),
         };
         let image = image.map_err(|why| Failure::lasting(format!("{origin}: {why}")))?;
-        let read = catalog::read(place, image.as_ref().unwrap_or(digest), self.begin()?).await?;
+        let image = image.as_ref().unwrap_or(digest);
+        let read = again(|| async { catalog::read(place, image, self.begin()?).await }).await?;
         match (&self.shelf, read) {
             (Some(shelf), Out::Kept(file)) => {
                 let file = shelf

@@ -307,6 +307,8 @@ struct Inner {
     catalogs: catalogs::Reader,
     /// Who looks at catalogs takes turns: each may read one that is large.
     looking: tokio::sync::Semaphore,
+    /// So do image sets whose catalogs are opened.
+    opening: tokio::sync::Semaphore,
     output: Arc<Mutex<Output>>,
     watcher: Option<gitops::Watcher>,
     mirrored: RwLock<Mirrored>,
@@ -361,6 +363,7 @@ impl Handle {
             last_read: Mutex::default(),
             catalogs,
             looking: tokio::sync::Semaphore::new(LOOKING),
+            opening: tokio::sync::Semaphore::new(operators::AT_ONCE),
             output: Arc::new(Mutex::new(parts.output)),
             watcher: parts.watcher,
             mirrored: RwLock::new(mirrored),

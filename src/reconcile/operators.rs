@@ -25,7 +25,7 @@ use crate::{
         sentence,
     },
     resolve::{
-        Keeper,
+        Keeper, again,
         catalog::{self, Layout, Original, Place},
     },
     store::Kept,
@@ -34,8 +34,8 @@ use crate::{
 /// The most images of a catalog. The largest real ones name some fifty thousand.
 const MOST_IMAGES: usize = 500_000;
 
-/// How many catalogs are read at once. Each takes a thread for unpacking and some hundred MB on disk until it is packed.
-const AT_ONCE: usize = 4;
+/// How many catalogs are read at once, of all image sets. Each takes a thread for unpacking and some hundred MB on disk until it is packed.
+pub(super) const AT_ONCE: usize = 4;
 
 /// A catalog that was opened, and what is needed to build a filtered one.
 struct Ready {
@@ -204,9 +204,13 @@ impl Inner {
             (None, Origin::Image(reference)) => self.catalogs.place(&reference.repository),
             (None, _) => return Ok(None),
         };
-        let catalog = self.catalogs.open(&origin, platforms).await?;
+        let catalog = {
+            // It is never closed, so that there always comes a turn.
+            let _turn = self.opening.acquire().await.ok();
+            self.catalogs.open(&origin, platforms).await?
+        };
         let top = place.manifest(digest).await?;
-        let originals = catalog::originals(&place, &top, platforms).await?;
+        let originals = again(|| catalog::originals(&place, &top, platforms)).await?;
         let at_hand = match layout.is_some() {
             true => Some(self.take_in(&place, &top, platforms, registry).await?),
             false => None,

@@ -100,9 +100,11 @@ impl Inner {
                 .into_iter()
                 .filter(|w| !taken.contains(&w.target_reference()));
             state.record.wanted = kept.chain(landed.iter().cloned()).collect();
-            let templates = resolved.into_iter().flat_map(|r| &r.desired.templates);
-            let templates = templates.map(|(unit, text)| (unit.clone(), text.clone()));
-            state.record.templates.extend(templates);
+            if let Some(resolved) = resolved {
+                let landed = landed.iter().map(|w| w.unit.as_str());
+                let before = &mut state.record.templates;
+                take_templates(before, landed, &resolved.desired.templates);
+            }
         });
         self.save_set(set);
     }
@@ -158,6 +160,19 @@ pub(super) fn pins_after(
     pins
 }
 
+/// Takes the templates of now, by unit; what landed has the one of now or none.
+fn take_templates<'a>(
+    before: &mut BTreeMap<String, String>,
+    landed: impl Iterator<Item = &'a str>,
+    now: &BTreeMap<String, String>,
+) {
+    for unit in landed {
+        before.remove(unit);
+    }
+    let now = now.iter();
+    before.extend(now.map(|(unit, text)| (unit.clone(), text.clone())));
+}
+
 /// Of what was wanted before, what an entry stands for that cannot be resolved now: it stays wanted.
 pub(super) fn keep_stalled(before: &[Wanted], now: &[Wanted], plan: &PlanRecord) -> Vec<Wanted> {
     let now: HashSet<(&Repository, &Tag)> = now.iter().map(|w| (&w.target, &w.tag)).collect();
@@ -167,4 +182,22 @@ pub(super) fn keep_stalled(before: &[Wanted], now: &[Wanted], plan: &PlanRecord)
         .filter(|w| !now.contains(&(&w.target, &w.tag)) && !gone.contains(&w.target_reference()))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_was_taken_away_goes_when_its_catalog_lands() {
+        let templates = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let all = all.iter();
+            all.map(|(unit, text)| (unit.to_string(), text.to_string()))
+                .collect()
+        };
+        let mut kept = templates(&[("landed", "old"), ("changed", "old"), ("stalled", "old")]);
+        let now = templates(&[("changed", "new")]);
+        take_templates(&mut kept, ["landed", "changed"].into_iter(), &now);
+        assert_eq!(kept, templates(&[("changed", "new"), ("stalled", "old")]));
+    }
 }

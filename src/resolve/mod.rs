@@ -18,7 +18,7 @@ mod blob;
 
 pub mod catalog;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 
@@ -91,8 +91,8 @@ impl Resolver {
                 vec![Fact::Manifest(digest, manifest)]
             }
             Need::Payload(repository, digest) => {
-                let payload =
-                    payload::read(&self.source, self.keeper.as_ref(), &repository, &digest).await;
+                let (source, keeper) = (&self.source, self.keeper.as_ref());
+                let payload = again(|| payload::read(source, keeper, &repository, &digest)).await;
                 vec![Fact::Payload(digest, payload.map(Arc::new))]
             }
             Need::Attached(repository, images) => {
@@ -213,9 +213,31 @@ fn cause_of_no_graph(error: &update_service::Error) -> Cause {
 pub fn failure(error: &registry::Error) -> Failure {
     Failure {
         reason: sentence(error),
-        transient: error.is_transient(),
+        transient: error.is_transient() || matches!(error, registry::Error::Elsewhere(_)),
         cause: cause(error),
     }
+}
+
+/// How many places may send wrong bytes before it is given up for now.
+const WRONG_PLACES: usize = 4;
+
+/// Asks again where one of several places has sent wrong bytes: the others are asked first from then on. It is the only failure here that passes
+/// by itself and that nobody's silence is the cause of.
+///
+/// # Errors
+///
+/// The last answer's.
+pub async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    for _ in 0..WRONG_PLACES {
+        match ask().await {
+            Err(failure) if failure.transient && failure.cause == Cause::Other => {}
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 fn cause(error: &registry::Error) -> Cause {
@@ -224,5 +246,53 @@ fn cause(error: &registry::Error) -> Cause {
         registry::Error::Unreachable { .. } => Cause::Unavailable,
         _ if error.is_transient() => Cause::Unavailable,
         _ => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Error, Problem, Task};
+
+    #[tokio::test]
+    async fn wrong_bytes_of_one_of_several_places_are_asked_for_elsewhere() {
+        let repository: Repository = "q.io/a".parse().unwrap();
+        let wrong = || Error::Answer {
+            task: Box::new(Task::ReadBlob(repository.clone(), Digest::of(b"a"))),
+            host: "near.lan".to_owned(),
+            problem: Problem::WrongDigest {
+                expected: Digest::of(b"a"),
+                encoding: None,
+            },
+        };
+        let elsewhere = failure(&Error::Elsewhere(Box::new(wrong())));
+        assert!(elsewhere.transient);
+        let mut asked = 0;
+        let answer = again(|| {
+            asked += 1;
+            let answer = match asked {
+                1 => Err(elsewhere.clone()),
+                _ => Ok("the bytes"),
+            };
+            std::future::ready(answer)
+        });
+        assert_eq!(answer.await, Ok("the bytes"));
+        assert_eq!(asked, 2);
+        // Where there is no other place, or nobody answers, it is no use.
+        let lasting = failure(&wrong());
+        let silent = Failure {
+            transient: true,
+            cause: Cause::Unavailable,
+            ..lasting.clone()
+        };
+        for failure in [lasting, silent] {
+            let mut asked = 0;
+            let answer = again(|| {
+                asked += 1;
+                std::future::ready(Err::<(), _>(failure.clone()))
+            });
+            assert_eq!(answer.await, Err(failure.clone()));
+            assert_eq!(asked, 1);
+        }
     }
 }

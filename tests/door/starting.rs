@@ -141,6 +141,7 @@ fn a_credential_of_systemd_is_found_where_it_says() {
     }
     house.settings(&format!(
         "listen: ['unix://{}', {{address: 'tcp://0.0.0.0:{}', tls: {{cert_file: tls.crt, key_file: $CREDENTIALS_DIRECTORY/tls.key}}}}]\n\
+         authfile: $CREDENTIALS_DIRECTORY/auth.json\n\
          clients: {{tokens_file: $CREDENTIALS_DIRECTORY/tokens}}\n",
         house.path("d.sock").display(),
         house.tls
@@ -153,15 +154,15 @@ fn a_credential_of_systemd_is_found_where_it_says() {
     // Whoever checks the settings by hand has none of them.
     let (code, told) = check(&house, None);
     assert_eq!(code, Some(0), "{told}");
-    assert!(
-        told.contains(
-            "$CREDENTIALS_DIRECTORY/tokens is not looked at, since only the daemon's unit has it"
-        ),
-        "{told}"
-    );
+    for name in ["auth.json", "tokens"] {
+        let warning = format!(
+            "$CREDENTIALS_DIRECTORY/{name} is not looked at, since only the daemon's unit has it"
+        );
+        assert!(told.contains(&warning), "{told}");
+    }
     let (code, told) = house.serve(&[]);
     assert_eq!(code, Some(3), "{told}");
-    assert!(told.contains("the unit needs `LoadCredential=`"), "{told}");
+    assert!(told.contains("the unit needs `LoadCredential=`; from a shell set CREDENTIALS_DIRECTORY to the folder that has the file"), "{told}");
     house.stop();
 }
 

@@ -11,7 +11,7 @@ use crate::{
     bench::{Ended, Upstream, held, repository, run},
     fixture::{
         image::{Flavor, Image, Layer},
-        set::Set,
+        set::{Set, TAG},
     },
     support::proxy::{Asked, Fault, Kind, Proxy},
     support::{access_log::Requests, registry::Registry},
@@ -135,6 +135,46 @@ async fn blob_that_vanishes_before_the_manifest_comes_is_brought_again() {
     assert!(ended.failed.is_empty(), "{ended:?}");
     assert_eq!(held(&mirror, &upstream.set).len(), 1);
     assert_eq!(mirror.requests().uploads(), 3);
+}
+
+#[tokio::test]
+async fn lost_children_are_brought_again_where_each_refusal_names_but_one() {
+    let index = Image::simple_index("multi", &["amd64", "arm64"]);
+    let lost: Vec<_> = index.children.iter().map(|c| c.digest().clone()).collect();
+    let upstream = Upstream::of(Set(vec![("team/multi".to_owned(), index)]));
+    let mirror = Registry::debian();
+    let puts = Arc::new(Mutex::new(Vec::new()));
+    let (noted, named) = (puts.clone(), lost.clone());
+    let refuse = move |asked: &Asked| {
+        if asked.kind() != Kind::PutManifest {
+            return None;
+        }
+        let name = asked.target.rsplit('/').next().unwrap_or_default();
+        let mut puts = noted.lock().unwrap();
+        puts.push(name.to_owned());
+        if name.starts_with("sha256:") {
+            return None;
+        }
+        let earlier = puts.iter().filter(|put| *put == name).count() - 1;
+        let body = format!(
+            r#"{{"errors":[{{"code":"MANIFEST_BLOB_UNKNOWN","detail":{{"digest":"{}"}}}}]}}"#,
+            named.get(earlier)?
+        );
+        Some(Fault::Late(404, vec![], body))
+    };
+    let sink = Proxy::before(mirror.address(), Box::new(refuse)).await;
+    let target = repository(&sink.address, "team/multi");
+    let believed = lost.iter().map(|child| (target.clone(), child.clone()));
+    let stock = Stock {
+        children: believed.collect(),
+        ..Stock::default()
+    };
+    let from = upstream.registry.address();
+    let ended = run(&upstream.set, from, &sink.address, stock).await;
+    assert!(ended.failed.is_empty(), "{ended:?}");
+    assert_eq!(held(&mirror, &upstream.set).len(), 1);
+    let [one, other] = [&lost[0], &lost[1]].map(ToString::to_string);
+    assert_eq!(*puts.lock().unwrap(), [TAG, &one, TAG, &other, TAG]);
 }
 
 #[tokio::test]

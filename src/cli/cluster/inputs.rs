@@ -39,17 +39,23 @@ pub(super) fn objects(paths: &[PathBuf]) -> Result<Objects, Failure> {
 
 /// Reads files and folders of documents; `-` is standard input.
 pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<File>, Failure> {
+    documents_up_to(paths, yaml::MAX_TEXT)
+}
+
+/// The same, with this many bytes of each, and one more where there are more.
+pub(super) fn documents_up_to(paths: &[PathBuf], limit: usize) -> Result<Vec<File>, Failure> {
     let is_stdin = |path: &&PathBuf| path.as_os_str() == "-";
     let named: Vec<PathBuf> = paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
     let mut found = Vec::new();
     if paths.iter().any(|path| is_stdin(&path)) {
         found.push(File {
             name: "-".to_owned(),
-            bytes: stdin()?,
+            bytes: stdin_up_to(limit)?,
         });
     }
     if !named.is_empty() {
-        found.extend(files::read(&named)?.into_iter().map(|given| File {
+        let given = files::read_up_to(&named, limit as u64 + 1)?.into_iter();
+        found.extend(given.map(|given| File {
             name: given.path.display().to_string(),
             bytes: given.bytes,
         }));
@@ -63,7 +69,7 @@ fn stdin() -> Result<Vec<u8>, Failure> {
 }
 
 /// Reads standard input, this much of it and a byte.
-pub(super) fn stdin_up_to(limit: usize) -> Result<Vec<u8>, Failure> {
+fn stdin_up_to(limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
