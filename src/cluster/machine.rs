@@ -6,13 +6,13 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    cluster::objects::REGISTRIES_CONF,
-    yaml::reader::{At, Fields},
-};
+use crate::yaml::reader::{At, Fields};
 
 /// The API group and version of both kinds.
 pub const API_VERSION: &str = "machineconfiguration.openshift.io/v1";
+
+/// The file of a node that mirror rules end up in.
+pub const REGISTRIES_CONF: &str = "/etc/containers/registries.conf";
 
 /// RFC 2397 leaves the padding to the writer.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

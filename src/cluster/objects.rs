@@ -7,7 +7,7 @@ use crate::{
     cluster::{
         Kind,
         document::{API_VERSION, IMAGE_SET, Rule},
-        machine::{self, Config, Pool},
+        machine::{self, Config, Pool, REGISTRIES_CONF},
         operator::Inputs,
         scope::Scope,
     },
@@ -22,9 +22,6 @@ use crate::{
 
 /// The API group and version of the old kind.
 pub const ICSP_API_VERSION: &str = "operator.openshift.io/v1alpha1";
-
-/// The file of a node that mirror rules end up in.
-pub const REGISTRIES_CONF: &str = "/etc/containers/registries.conf";
 
 /// A file that was given: its name as people know it, and what is in it.
 #[derive(Debug, Clone)]
