@@ -41,7 +41,7 @@ def write(words, playbook):
 def check(results):
     modules = documented()
     with open(results) as file:
-        lines = [line for line in map(json.loads, file) if not line["skipped"]]
+        lines = [json.loads(line) for line in file]
     for line in lines:
         if not line["action"].startswith(GROUP):
             continue

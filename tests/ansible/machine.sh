@@ -60,8 +60,8 @@ boot() {
     mount --move "$own" /run
     for place in etc usr var root srv tmp; do
         [ -d "/$place" ] && [ ! -L "/$place" ] || continue
-        mkdir -p "/run/layer/$place" "/run/work/$place"
-        mount -t overlay "$place" -o "lowerdir=/$place,upperdir=/run/layer/$place,workdir=/run/work/$place" "/$place"
+        mkdir -p "/run/layer/$place" "/run/aside/$place"
+        mount -t overlay "$place" -o "lowerdir=/$place,upperdir=/run/layer/$place,workdir=/run/aside/$place" "/$place"
     done
     mount -o remount,bind,ro /
     number=0

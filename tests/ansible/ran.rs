@@ -49,8 +49,7 @@ fn places(workshop: &Workshop) -> Vec<String> {
     let ran = fs::read_to_string(workshop.path(FILE)).unwrap();
     let collection = format!("{}/", workshop.collection().display());
     ran.lines()
-        .filter(|line| !line.starts_with("skipped"))
-        .filter_map(|line| line.split('\t').nth(1)?.strip_prefix(&collection))
+        .filter_map(|line| line.strip_prefix(&collection))
         .map(str::to_owned)
         .collect()
 }

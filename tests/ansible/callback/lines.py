@@ -1,4 +1,4 @@
-"""Writes every result as a line of JSON to the file LINES; a task that was skipped has "skipped"."""
+"""Writes every result as a line of JSON to the file LINES."""
 
 import json
 import os
@@ -11,16 +11,13 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "lines"
 
-    def told(self, result, failed, skipped=False):
-        line = {"action": result._task.action, "task": result._task.get_name(), "failed": failed, "skipped": skipped, "result": result._result}
+    def told(self, result, failed):
+        line = {"action": result._task.action, "task": result._task.get_name(), "failed": failed, "result": result._result}
         with open(os.environ["LINES"], "a") as file:
             file.write(json.dumps(line, default=str) + "\n")
 
     def v2_runner_on_ok(self, result):
         self.told(result, False)
-
-    def v2_runner_on_skipped(self, result):
-        self.told(result, False, skipped=True)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         self.told(result, True)
